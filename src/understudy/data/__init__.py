@@ -1,0 +1,1 @@
+"""Images in: manifest, decoded pixels, batches, augmented views."""
