@@ -72,12 +72,20 @@ def _clean(content: Tensor, pre: Preprocessing) -> Tensor:
 def _moved(content: Tensor, views: Views, pre: Preprocessing) -> Tensor:
     source = (content.shape[-2], content.shape[-1])
     frame = (pre.size[0] / pre.resize[0], pre.size[1] / pre.resize[1])
-    theta = views.geometry(source[1] / source[0], frame)
+    theta = views.geometry(source[1] / source[0], frame)[..., None]
     down, across = samples_per_pixel(source, pre.size, views.augmentation)
-    height, width = pre.size[0] * down, pre.size[1] * across
-    grid = F.affine_grid(theta, [len(views), 1, height, width], align_corners=False)
+    x = 2 * _centres(pre.size[1] * across, content.device) - 1
+    y = 2 * _centres(pre.size[0] * down, content.device)[:, None] - 1
+    # Written out because affine_grid takes seven times as long on a CPU and depends on the batch in its last
+    # bit.
+    grid = (theta[:, :, 0:1] * x + (theta[:, :, 1:2] * y + theta[:, :, 2:3])).permute(0, 2, 3, 1)
     x = F.grid_sample(content.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
     return F.avg_pool2d(x, (down, across)) if down * across > 1 else x
+
+
+def _centres(count: int, device: torch.device) -> Tensor:
+    """Where the centres of ``count`` pixels lie along a side that goes from 0 to 1."""
+    return (torch.arange(count, device=device) + 0.5) / count
 
 
 def _coloured(x: Tensor, views: Views, channels: int) -> Tensor:
@@ -101,8 +109,7 @@ def _coloured(x: Tensor, views: Views, channels: int) -> Tensor:
 def _erased(x: Tensor, views: Views) -> Tensor:
     left, upper, right, lower = views.erasing()[:, :, None].unbind(1)
     height, width = x.shape[-2:]
-    across = (torch.arange(width, device=x.device) + 0.5) / width
-    down = (torch.arange(height, device=x.device) + 0.5) / height
+    across, down = _centres(width, x.device), _centres(height, x.device)
     columns, rows = (across >= left) & (across < right), (down >= upper) & (down < lower)
     return x.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
 

@@ -1,0 +1,24 @@
+"""Stateless plans of batches: every sampler is a pure function of (seed, epoch)."""
+
+from __future__ import annotations
+
+from understudy.data.samplers.base import Sampler, deal, shard
+from understudy.data.samplers.classes import ClassBalanced, EveryClassOnce, RandomPairs
+from understudy.data.samplers.mixed import Mixed
+from understudy.data.samplers.pairs import CrossCameraPairs
+from understudy.data.samplers.stream import BatchStream, Step
+from understudy.data.samplers.unlabelled import Unlabelled
+
+__all__ = [
+    "BatchStream",
+    "ClassBalanced",
+    "CrossCameraPairs",
+    "EveryClassOnce",
+    "Mixed",
+    "RandomPairs",
+    "Sampler",
+    "Step",
+    "Unlabelled",
+    "deal",
+    "shard",
+]

@@ -1,0 +1,81 @@
+"""The endless stream of batches that a run consumes, and the two integers it resumes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from understudy.data.samplers.base import Sampler, share
+
+
+@dataclass(frozen=True)
+class Step:
+    """One batch of the stream, or one process's share of it.
+
+    Attributes:
+        epoch: Number of the epoch.
+        index: Number of the batch in its epoch.
+        number: Number of the batch in the whole run.
+        start: Position of the first row in the global batch.
+        rows: int64 manifest rows of this process.
+    """
+
+    epoch: int
+    index: int
+    number: int
+    start: int
+    rows: np.ndarray
+
+
+class BatchStream:
+    """Gives the batches of a sampler, epoch after epoch, without end.
+
+    Args:
+        sampler: Plans the global batches.
+        rank: Number of this process; it gets its contiguous share of each batch.
+        world: Number of processes.
+
+    Example:
+        >>> from understudy.data.samplers import Unlabelled
+        >>> stream = BatchStream(Unlabelled(np.arange(4), 2, seed=0))
+        >>> [next(stream).number for _ in range(3)], stream.state_dict()
+        ([0, 1, 2], {'epoch': 1, 'index': 1})
+    """
+
+    def __init__(self, sampler: Sampler, *, rank: int = 0, world: int = 1) -> None:
+        if not 0 <= rank < world:
+            raise ValueError(f"rank {rank} is not one of {world} processes")
+        self.sampler = sampler
+        self.rank = rank
+        self.world = world
+        self._epoch = 0
+        self._index = 0
+        self._planned: tuple[int, np.ndarray] | None = None
+
+    def __iter__(self) -> Iterator[Step]:
+        return self
+
+    def __next__(self) -> Step:
+        if self._planned is None or self._planned[0] != self._epoch:
+            self._planned = (self._epoch, self.sampler.plan(self._epoch))
+        start, stop = share(self.sampler.batch_size, self.rank, self.world)
+        rows = self._planned[1][self._index, start:stop]
+        number = self._epoch * len(self.sampler) + self._index
+        step = Step(self._epoch, self._index, number, start, rows)
+        self._index += 1
+        if self._index == len(self.sampler):
+            self._epoch, self._index = self._epoch + 1, 0
+        return step
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and index of the batch that comes next."""
+        return {"epoch": self._epoch, "index": self._index}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Continues where a stream of the same sampler stood."""
+        epoch, index = int(state["epoch"]), int(state["index"])
+        if epoch < 0 or not 0 <= index < len(self.sampler):
+            raise ValueError(f"batch {index} of epoch {epoch} is not one of {len(self.sampler)} an epoch")
+        self._epoch, self._index = epoch, index
