@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from understudy.data.images import UnreadableImageError
 from understudy.data.items import Items
 from understudy.data.memory import available_memory
 from understudy.data.preprocessing import Interpolation, ResizeMode, decode
@@ -113,7 +114,7 @@ def decode_all(
                 image = read(int(wanted[position]))
             except UserError as error:
                 readable[position] = False
-                reasons[position] = str(error)
+                reasons[position] = error.what if isinstance(error, UnreadableImageError) else str(error)
             else:
                 pixels[position] = decode(image, resize, mode, interpolation, channels)
         return min(start + _CHUNK, len(wanted))
@@ -151,7 +152,7 @@ def _refuse_too_many(count: int, channels: int, height: int, width: int) -> None
 
 
 def _unreadable(reasons: list[str], total: int) -> str:
-    named = "; ".join(reason.split(":", 1)[0] for reason in reasons[:_NAMED])
+    named = "; ".join(reasons[:_NAMED])
     more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
     return (
         f"{len(reasons)} of {total} images cannot be read ({named}{more}): "

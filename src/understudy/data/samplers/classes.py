@@ -123,7 +123,8 @@ class EveryClassOnce(ClassBalanced):
 class RandomPairs(Sampler):
     """Half a batch of classes drawn with replacement, two different images of each.
 
-    S2SD's batches are 56 such pairs. A class may be in a batch more than once. Classes of one image are left out.
+    S2SD's batches are 56 such pairs. A class may be in a batch more than once. Classes of one image are left
+    out.
 
     Args:
         rows: As for `ClassBalanced`.

@@ -1,0 +1,149 @@
+"""The one place that reads image files."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path, PurePath
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from understudy.errors import UserError
+
+ENDINGS = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
+
+# What Pillow's many file formats raise on bytes that are not as they should be.
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+class UnreadableImageError(UserError):
+    """An image file that cannot be read.
+
+    Attributes:
+        what: The first half of the sentence: the file and what is wrong with it.
+    """
+
+    def __init__(self, what: str, cure: str) -> None:
+        super().__init__(f"{what}: {cure}")
+        self.what = what
+
+
+def read_image(
+    path: str | Path, *, box: tuple[int, int, int, int] | None = None, channels: int = 3
+) -> Image.Image:
+    """Reads an image of any common kind as plain grey or RGB.
+
+    The EXIF orientation is applied; palettes are resolved; CMYK becomes RGB; what is transparent shows white;
+    16-bit grey is scaled to 8 bits (not clipped); of several frames the first is taken.
+
+    Args:
+        path: The file.
+        box: Left, upper, right and lower border of the part to keep, in pixels of the upright image.
+        channels: 1 for grey (luma), 3 for RGB.
+
+    Returns:
+        A loaded image in mode "L" or "RGB".
+
+    Raises:
+        UserError: The file does not exist, is not an image, is truncated or corrupt, or does not hold the
+            box.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "grey.png"
+        >>> Image.new("L", (4, 3), 200).save(path)
+        >>> image = read_image(path)
+        >>> image.mode, image.size
+        ('RGB', (4, 3))
+    """
+    path = Path(path)
+    name = repr(str(path))
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            image = _plain(ImageOps.exif_transpose(opened), channels)
+    except FileNotFoundError as error:
+        raise UnreadableImageError(f"{name} does not exist", "check the path") from error
+    except (IsADirectoryError, PermissionError) as error:
+        raise UnreadableImageError(f"{name} cannot be opened ({error.strerror})", "check the path") from error
+    except UnidentifiedImageError as error:
+        empty = path.stat().st_size == 0
+        what = "is empty (0 bytes)" if empty else "is not an image, or of a kind that Pillow does not read"
+        raise UnreadableImageError(f"{name} {what}", "replace or remove it") from error
+    except _BROKEN as error:
+        raise UnreadableImageError(
+            f"{name} is truncated or corrupt ({error})", "replace or remove it"
+        ) from error
+    if box is None:
+        return image
+    left, upper, right, lower = box
+    if not (0 <= left < right <= image.width and 0 <= upper < lower <= image.height):
+        raise UnreadableImageError(
+            f"{name} has {image.width} × {image.height} pixels and not the box {' '.join(map(str, box))}",
+            "correct the manifest's 'box' (left upper right lower)",
+        )
+    return image.crop(box)
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """Every image file under a folder, by its ending, in the order of the paths' names; hidden ones left out.
+
+    Links to folders are followed, each folder once.
+
+    Args:
+        folder: Where to look.
+
+    Returns:
+        The paths, each beginning with ``folder``.
+
+    Raises:
+        UserError: The folder does not exist or is not one.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise UserError(f"the folder {str(folder)!r} does not exist: check the path")
+    if not folder.is_dir():
+        raise UserError(f"{str(folder)!r} is a file, not a folder: pass the folder that holds the images")
+    found: list[Path] = []
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [
+            Path(place, name)
+            for name in files
+            if not name.startswith(".") and PurePath(name).suffix.lower() in ENDINGS
+        ]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _plain(image: Image.Image, channels: int) -> Image.Image:
+    """Grey or RGB, 8 bits, opaque."""
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of unknown range")
+    if image.mode.startswith("I"):  # "I;16" of any byte order; "I" is how Pillow gives 16-bit PGM files
+        wide = np.asarray(image).astype(np.int64).clip(0, 65535)
+        image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("L" if channels == 1 else "RGB")

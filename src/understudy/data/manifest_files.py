@@ -1,0 +1,242 @@
+"""Manifests as files: CSV and Parquet, checked row by row."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from understudy.data.manifest import SPLITS, Manifest
+from understudy.errors import UserError, suggest
+from understudy.files import atomic_file
+
+_COLUMNS = ("path", "text", "id", "label", "split", "camera", "box")
+_NO_BOX = (-1, -1, -1, -1)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Columns of text, and where each row stands: "line 2" of a CSV, "row 1" of a Parquet file."""
+
+    file: Path
+    columns: Mapping[str, Sequence[str]]
+    names: tuple[str, ...]
+    places: Sequence[str]
+
+    def error(self, row: int, column: str, problem: str) -> UserError:
+        return UserError(f"{str(self.file)!r}, {self.places[row]}, {column}: {problem}")
+
+
+def read_manifest_file(path: Path) -> Manifest:
+    """See `understudy.data.manifest.read_manifest`."""
+    _check_ending(path)
+    if not path.exists():
+        raise UserError(f"the manifest {str(path)!r} does not exist: check the path")
+    if path.is_dir():
+        raise UserError(f"{str(path)!r} is a folder with the ending of a manifest: pass the file in it")
+    table = _read_csv(path) if path.suffix.lower() == ".csv" else _read_parquet(path)
+    return _checked(table)
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """See `understudy.data.manifest.Manifest.save`."""
+    _check_ending(path)
+    columns = _as_columns(manifest, path.absolute().parent)
+    with atomic_file(path) as draft:
+        if path.suffix.lower() == ".csv":
+            with draft.open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(columns)
+                writer.writerows(zip(*columns.values(), strict=True))
+        else:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            pq.write_table(pa.table({name: pa.array(column) for name, column in columns.items()}), draft)
+
+
+def _check_ending(path: Path) -> None:
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        raise UserError(f"{str(path)!r} ends in neither .csv nor .parquet: a manifest is one of the two")
+
+
+def _read_csv(path: Path) -> _Table:
+    places: list[str] = []
+    rows: list[list[str]] = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, [])
+            line = reader.line_num + 1
+            for row in reader:
+                if row:
+                    if len(row) != len(header):
+                        raise UserError(
+                            f"{str(path)!r}, line {line}: {len(row)} fields under {len(header)} columns: "
+                            "put quotes around fields with commas in them"
+                        )
+                    rows.append(row)
+                    places.append(f"line {line}")
+                line = reader.line_num + 1
+    except UnicodeDecodeError as error:
+        raise UserError(f"{str(path)!r} is not UTF-8 text ({error.reason}): save it as UTF-8 CSV") from error
+    except csv.Error as error:
+        raise UserError(f"{str(path)!r}, line {reader.line_num}: it is not CSV ({error})") from error
+    twice = {name for name in header if header.count(name) > 1}
+    if twice:
+        raise UserError(f"{str(path)!r}, line 1: the column {min(twice)!r} is there twice: remove one")
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(header)}
+    return _Table(path, columns, tuple(header), places)
+
+
+def _read_parquet(path: Path) -> _Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{str(path)!r} is not a Parquet file that can be read ({reason}): write it again"
+        ) from error
+    columns = {
+        name: [_as_text(value) for value in table.column(name).to_pylist()]
+        for name in table.column_names
+        if name in _COLUMNS
+    }
+    places = [f"row {number}" for number in range(1, table.num_rows + 1)]
+    return _Table(path, columns, tuple(table.column_names), places)
+
+
+def _as_text(value: object) -> str:
+    if value is None:
+        return ""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _checked(table: _Table) -> Manifest:
+    item = _item_column(table)
+    items, labels, splits = (tuple(table.columns[name]) for name in (item, "label", "split"))
+    for row, (value, split) in enumerate(zip(items, splits, strict=True)):
+        if not value:
+            raise table.error(row, item, "it is empty: fill it in or remove the row")
+        if split and split not in SPLITS:
+            raise table.error(row, "split", f"{split!r} is not a split: {suggest(split, SPLITS)}")
+    boxes = _boxes(table)
+    if item == "path":
+        _refuse_repeated(table, item, [(value, _box_of(boxes, row)) for row, value in enumerate(items)])
+    ids = tuple(table.columns["id"]) if "id" in table.columns else _default_ids(items, boxes)
+    _refuse_repeated(table, "id" if "id" in table.columns else item, [(value, _NO_BOX) for value in ids])
+    cameras = tuple(table.columns["camera"]) if "camera" in table.columns else None
+    return Manifest(
+        root=table.file.parent,
+        paths=items if item == "path" else (),
+        texts=items if item == "text" else None,
+        ids=ids,
+        labels=labels,
+        splits=splits,
+        cameras=cameras,
+        boxes=boxes,
+    )
+
+
+def _item_column(table: _Table) -> str:
+    name = repr(str(table.file))
+    if not table.names:
+        raise UserError(f"{name} is empty: its first line must name the columns (path, label, split, …)")
+    if "path" in table.names and "text" in table.names:
+        raise UserError(
+            f"{name} has both a 'path' and a 'text' column: an item is one of the two, remove the other"
+        )
+    item = "text" if "text" in table.names else "path"
+    wanted = {
+        item: "the image files",
+        "label": "the classes; empty where unknown",
+        "split": f"{', '.join(SPLITS)}; empty for none",
+    }
+    for column, holds in wanted.items():
+        if column not in table.names:
+            near = difflib.get_close_matches(column, [other.lower().strip() for other in table.names], n=1)
+            hint = f"rename {near[0]!r}" if near else "add it"
+            raise UserError(f"{name} has no column {column!r} ({holds}): {hint}")
+    for column in ("camera", "box"):
+        near = difflib.get_close_matches(column, set(table.names) - set(_COLUMNS), n=1, cutoff=0.8)
+        if column not in table.names and near:
+            raise UserError(f"{name} has a column {near[0]!r}: did you mean {column!r}?")
+    if not table.places:
+        raise UserError(f"{name} has a header and no rows: add one row an item")
+    return item
+
+
+def _boxes(table: _Table) -> np.ndarray | None:
+    if "box" not in table.columns:
+        return None
+    boxes = np.full((len(table.places), 4), -1, dtype=np.int64)
+    for row, value in enumerate(table.columns["box"]):
+        parts = value.replace(",", " ").split()
+        if not parts:
+            continue
+        try:
+            left, upper, right, lower = map(int, parts)
+        except ValueError as error:
+            raise table.error(
+                row, "box", f"{value!r} is not four whole numbers: left upper right lower"
+            ) from error
+        if not (0 <= left < right and 0 <= upper < lower):
+            raise table.error(row, "box", f"{value!r} is empty or negative: write left upper right lower")
+        boxes[row] = left, upper, right, lower
+    return boxes
+
+
+def _default_ids(items: tuple[str, ...], boxes: np.ndarray | None) -> tuple[str, ...]:
+    """The path, with the box behind it where several boxes are cut from one image."""
+    if boxes is None or len(set(items)) == len(items):
+        return items
+    return tuple(
+        value if boxes[row][0] < 0 else f"{value}#{','.join(map(str, boxes[row].tolist()))}"
+        for row, value in enumerate(items)
+    )
+
+
+def _box_of(boxes: np.ndarray | None, row: int) -> tuple[int, ...]:
+    return _NO_BOX if boxes is None else tuple(boxes[row].tolist())
+
+
+def _refuse_repeated(table: _Table, column: str, keys: Sequence[tuple[str, tuple[int, ...]]]) -> None:
+    first: dict[tuple[str, tuple[int, ...]], int] = {}
+    for row, key in enumerate(keys):
+        before = first.setdefault(key, row)
+        if before != row:
+            cure = "give each text an 'id' of its own" if column == "text" else "keep one of the two"
+            raise table.error(row, column, f"{key[0]!r} is there already in {table.places[before]}: {cure}")
+
+
+def _as_columns(manifest: Manifest, folder: Path) -> dict[str, Sequence[str]]:
+    if manifest.texts is None:
+        items = tuple(_written(manifest.root, path, folder) for path in manifest.paths)
+        columns: dict[str, Sequence[str]] = {"path": items}
+    else:
+        items = manifest.texts
+        columns = {"text": items}
+    if manifest.ids != _default_ids(items, manifest.boxes):
+        columns["id"] = manifest.ids
+    columns |= {"label": manifest.labels, "split": manifest.splits}
+    if manifest.cameras is not None:
+        columns["camera"] = manifest.cameras
+    if manifest.boxes is not None:
+        columns["box"] = [" ".join(map(str, box)) if box[0] >= 0 else "" for box in manifest.boxes.tolist()]
+    return columns
+
+
+def _written(root: Path, path: str, folder: Path) -> str:
+    """A path as a manifest in ``folder`` names it."""
+    if root.absolute() == folder or Path(path).is_absolute():
+        return path
+    full = Path(os.path.normpath(root.absolute() / path))
+    return full.relative_to(folder).as_posix() if full.is_relative_to(folder) else str(full)
