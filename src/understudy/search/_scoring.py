@@ -1,0 +1,83 @@
+"""How near two vectors are: larger is nearer, for every metric."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from understudy.search._precision import full_float32
+
+Metric = Literal["cosine", "euclidean", "dot"]
+
+
+class Scoring:
+    """The scores of query rows against gallery rows, a tile at a time.
+
+    What a metric needs of each row (its unit vector, its squared norm) is computed once, here; a tile is then
+    one matrix product written into memory the caller gives.
+
+    * ``cosine``: the product of the unit vectors. A zero vector has no direction: it scores 0 with all.
+    * ``euclidean``: minus the *squared* distance. (The root could make two different distances equal.) In
+      float32 a squared distance below about 1e-6 of the squared norms is rounding; pass float64 if it counts.
+    * ``dot``: the inner product.
+
+    Args:
+        query: (n, d) floating point; half precision is raised to float32, float64 is kept.
+        gallery: (m, d) on the same device. Passing the same tensor twice prepares it once.
+        metric: One of the three names.
+
+    Raises:
+        ValueError: A wrong shape, type or device, or rows that hold NaN, infinity or numbers too large to
+            be squared in their type.
+    """
+
+    def __init__(self, query: Tensor, gallery: Tensor, metric: Metric) -> None:
+        _check_shapes(query, gallery)
+        if metric not in get_args(Metric):
+            raise ValueError(f"metric is one of {', '.join(get_args(Metric))}, got {metric!r}")
+        dtype = torch.promote_types(torch.promote_types(query.dtype, gallery.dtype), torch.float32)
+        self.metric = metric
+        self.query, self._query_squares = _prepare("query", query, dtype, metric)
+        self.gallery, self._gallery_squares = self.query, self._query_squares
+        if gallery is not query:
+            self.gallery, self._gallery_squares = _prepare("gallery", gallery, dtype, metric)
+
+    def tile(self, rows: slice, columns: slice, out: Tensor) -> None:
+        """Writes the scores of the query rows against the gallery rows (``columns``) into ``out``."""
+        query, gallery = self.query[rows], self.gallery[columns]
+        with full_float32():
+            torch.mm(query, gallery.T, out=out)
+        if self.metric == "euclidean":
+            out.mul_(2).sub_(self._gallery_squares[columns]).sub_(self._query_squares[rows, None]).clamp_(
+                max=0
+            )
+
+
+def _prepare(side: str, x: Tensor, dtype: torch.dtype, metric: Metric) -> tuple[Tensor, Tensor]:
+    """The rows as the metric multiplies them, and their squared norms."""
+    x = x.detach().to(dtype)
+    squares = x.square().sum(1)
+    # Four such squares must still fit the type: they bound every product and every squared distance.
+    bad = (~torch.isfinite(4 * squares)).nonzero()[:, 0]
+    if len(bad):
+        named = ", ".join(str(row) for row in bad[:3].tolist()) + (", …" if len(bad) > 3 else "")
+        raise ValueError(f"{side} rows {named} hold NaN, infinity or numbers too large for {dtype}")
+    if metric == "cosine":
+        x = x / torch.where(squares > 0, squares, 1).sqrt()[:, None]
+    return x, squares
+
+
+def _check_shapes(query: Tensor, gallery: Tensor) -> None:
+    for side, x in (("query", query), ("gallery", gallery)):
+        if x.ndim != 2 or x.shape[1] == 0:
+            raise ValueError(f"the {side} must be (rows, dim), got shape {tuple(x.shape)}")
+        if not x.is_floating_point():
+            raise ValueError(f"the {side} must be floating point, got {x.dtype}")
+    if query.shape[1] != gallery.shape[1]:
+        raise ValueError(
+            f"query and gallery must have one dimension, got {query.shape[1]} and {gallery.shape[1]}"
+        )
+    if query.device != gallery.device:
+        raise ValueError(f"query and gallery must be on one device, got {query.device} and {gallery.device}")
