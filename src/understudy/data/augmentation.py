@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Probability = Annotated[float, Ge(0), Le(1)]
-Share = Annotated[float, Gt(0), Le(1)]
-Positive = Annotated[float, Gt(0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class Augmentation(BaseModel):
@@ -37,22 +36,28 @@ class Augmentation(BaseModel):
         (1.0, 1.0), description="range of the crop's width to height, as a multiple of the image's own"
     )
     flip: Probability = Field(0.0, description="probability of a left-right flip")
-    rotate: Annotated[float, Ge(0), Le(180)] = Field(0.0, description="largest rotation, in degrees")
-    translate: Annotated[float, Ge(0), Le(1)] = Field(
+    rotate: Annotated[float, Field(ge=0, le=180)] = Field(0.0, description="largest rotation, in degrees")
+    translate: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="largest shift along each axis, as a share of the side"
     )
     zoom: tuple[Positive, Positive] = Field((1.0, 1.0), description="range of magnification")
-    shear: Annotated[float, Ge(0), Le(60)] = Field(0.0, description="largest horizontal shear, in degrees")
-    brightness: Annotated[float, Ge(0), Le(1)] = Field(0.0, description="gain lies in 1 ± this")
-    contrast: Annotated[float, Ge(0), Le(1)] = Field(0.0, description="gain about mid-grey lies in 1 ± this")
-    saturation: Annotated[float, Ge(0), Le(1)] = Field(0.0, description="gain of the chroma lies in 1 ± this")
-    hue: Annotated[float, Ge(0), Le(0.5)] = Field(
+    shear: Annotated[float, Field(ge=0, le=60)] = Field(
+        0.0, description="largest horizontal shear, in degrees"
+    )
+    brightness: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="gain lies in 1 ± this")
+    contrast: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="gain about mid-grey lies in 1 ± this"
+    )
+    saturation: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="gain of the chroma lies in 1 ± this"
+    )
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
         0.0, description="largest turn of the hue; 1 is a full turn"
     )
     grayscale: Probability = Field(0.0, description="probability of losing all colour")
     erase: Probability = Field(0.0, description="probability that one box is erased")
     erase_scale: tuple[Share, Share] = Field((0.02, 0.33), description="share of the area that is erased")
-    num_views: Annotated[int, Ge(1)] | None = Field(
+    num_views: Annotated[int, Field(ge=1)] | None = Field(
         None, description="how many views an image has; none: a fresh one every time"
     )
 

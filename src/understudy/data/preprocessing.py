@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from annotated_types import Gt
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Side = Annotated[int, Gt(0)]
+Side = Annotated[int, Field(gt=0)]
 Interpolation = Literal["bilinear", "bicubic", "lanczos"]
 ResizeMode = Literal["squash", "shorter"]
 
@@ -41,7 +40,7 @@ class Preprocessing(BaseModel):
     channels: Literal[1, 3] = Field(3, description="1: grey, 3: RGB")
     interpolation: Interpolation = Field("bicubic", description="filter of the resizing, always antialiased")
     mean: tuple[float, ...] = Field((0.485, 0.456, 0.406), description="subtracted, per channel, of 0 to 1")
-    std: tuple[Annotated[float, Gt(0)], ...] = Field(
+    std: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (0.229, 0.224, 0.225), description="divided by, per channel"
     )
 
