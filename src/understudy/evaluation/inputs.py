@@ -1,0 +1,79 @@
+"""Embeddings and labels as people hold them, brought to tensors and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from understudy.errors import UserError
+
+Vectors = Tensor | np.ndarray
+Labels = Tensor | np.ndarray | Sequence[int]
+
+_NAMED = 3
+
+
+def as_vectors(name: str, vectors: Vectors, device: torch.device | None = None) -> Tensor:
+    """Embeddings as a floating-point matrix.
+
+    Args:
+        name: What they are, for the message.
+        vectors: (n, d), NumPy or torch, on any device.
+        device: Where to put them; by default they stay where they are.
+
+    Returns:
+        (n, d) tensor; half precision and double are kept.
+
+    Raises:
+        ValueError: Not an (n, d) matrix of floating-point numbers.
+        UserError: Rows that are not finite, naming the first of them.
+
+    Example:
+        >>> as_vectors("student", np.array([[0.0, 1.0], [float("nan"), 0.0]]))
+        Traceback (most recent call last):
+        ...
+        understudy.errors.UserError: the student embeddings are not finite in 1 of 2 rows (1): the ...
+    """
+    if isinstance(vectors, np.ndarray):
+        vectors = torch.from_numpy(vectors if vectors.flags.writeable else vectors.copy())
+    if vectors.ndim != 2 or vectors.shape[1] == 0 or not vectors.is_floating_point():
+        raise ValueError(
+            f"the {name} embeddings must be a floating-point (rows, dim) matrix, "
+            f"got {vectors.dtype} of shape {tuple(vectors.shape)}"
+        )
+    bad = (~torch.isfinite(vectors).all(1)).nonzero()[:, 0].tolist()
+    if bad:
+        named = ", ".join(map(str, bad[:_NAMED])) + (", …" if len(bad) > _NAMED else "")
+        raise UserError(
+            f"the {name} embeddings are not finite in {len(bad)} of {len(vectors)} rows ({named}): "
+            "the model that made them has diverged, train it again"
+        )
+    return vectors.detach().to(device) if device is not None else vectors.detach()
+
+
+def as_labels(name: str, labels: Labels, count: int, device: torch.device) -> Tensor:
+    """Class numbers as an int64 tensor; negative means unlabelled.
+
+    Args:
+        name: Whose they are, for the message.
+        labels: (n,) integers.
+        count: How many there must be.
+        device: Where to put them.
+
+    Raises:
+        ValueError: Not one whole number for each embedding.
+
+    Example:
+        >>> as_labels("student", [3, -1], 2, torch.device("cpu"))
+        tensor([ 3, -1])
+    """
+    codes = torch.as_tensor(np.asarray(labels)) if not isinstance(labels, Tensor) else labels
+    if codes.shape != (count,) or codes.is_floating_point() or codes.dtype == torch.bool:
+        raise ValueError(
+            f"the {name} labels must be {count} whole numbers, one for each embedding, "
+            f"got {codes.dtype} of shape {tuple(codes.shape)}"
+        )
+    return codes.to(device, torch.int64)
