@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-# A squared distance below this many rounding errors of the squared norms is a coincidence of the two points.
-_COINCIDENT = 32.0
+# Two points coincide when their squared distance is below this many rounding errors of their squared norm.
+_COINCIDENT = 64.0
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -57,18 +57,20 @@ def _exact(x: Tensor) -> Tensor:
     return x if x.device.type == "mps" else x.double()
 
 
-def _squares(x: Tensor, y: Tensor) -> Tensor:
+def _squares(x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
     """(n, m) squared distances of rows near the origin; exactly 0 where two rows coincide."""
-    norms = (x * x).sum(1, keepdim=True) + (y * y).sum(1)
-    squares = torch.addmm(norms, x, y.T, alpha=-2)
-    return squares.masked_fill_(squares <= _COINCIDENT * torch.finfo(x.dtype).eps * norms, 0.0)
+    norm_x, norm_y = (x * x).sum(1, keepdim=True), (y * y).sum(1, keepdim=True)
+    # |x|² − 2 x·y + |y|² as one product of extended rows: no further pass over the n × m table.
+    left = torch.cat([-2 * x, norm_x, torch.ones_like(norm_x)], dim=1)
+    right = torch.cat([y, torch.ones_like(norm_y), norm_y], dim=1)
+    squares = (left @ right.T).to(dtype)
+    coincident = (norm_x * (_COINCIDENT * torch.finfo(x.dtype).eps)).to(dtype)
+    return squares.masked_fill_(squares <= coincident, 0.0)
 
 
 def _pull(grad: Tensor, distances: Tensor, squared: bool) -> Tensor:
-    """(n, m) weights W of the gradient Σ_j W_ij (x_i − y_j): 2g of a squared distance, g/d of a distance."""
-    if squared:
-        return (2 * grad).masked_fill(distances == 0, 0.0)
-    return torch.where(distances > 0, grad / distances, 0.0)
+    """(n, m) weights W of the gradient Σ_j W_ij (x_i − y_j), 0 for coincident points in any case."""
+    return torch.where(distances > 0, 2 * grad if squared else grad / distances, 0.0)
 
 
 class _SelfDistances(torch.autograd.Function):
@@ -76,8 +78,8 @@ class _SelfDistances(torch.autograd.Function):
     def forward(ctx: FunctionCtx, x: Tensor, squared: bool) -> Tensor:
         centred = _exact(x)
         centred = centred - centred.mean(0)
-        squares = _squares(centred, centred).fill_diagonal_(0.0)
-        distances = (squares if squared else squares.sqrt_()).to(x.dtype)
+        squares = _squares(centred, centred, x.dtype).fill_diagonal_(0.0)
+        distances = squares if squared else squares.sqrt_()
         ctx.save_for_backward(x, distances)
         ctx.squared = squared  # type: ignore[attr-defined]
         return distances
@@ -85,8 +87,8 @@ class _SelfDistances(torch.autograd.Function):
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
         x, distances = ctx.saved_tensors  # type: ignore[attr-defined]
-        pull = _exact(_pull(grad, distances, ctx.squared))  # type: ignore[attr-defined]
-        pull = pull + pull.T
+        pull = _pull(grad, distances, ctx.squared)  # type: ignore[attr-defined]
+        pull = _exact(pull + pull.T)
         exact = _exact(x)
         return (pull.sum(1, keepdim=True) * exact - pull @ exact).to(x.dtype), None
 
@@ -96,8 +98,8 @@ class _CrossDistances(torch.autograd.Function):
     def forward(ctx: FunctionCtx, x: Tensor, y: Tensor, squared: bool) -> Tensor:
         exact_x, exact_y = _exact(x), _exact(y)
         centre = exact_y.mean(0)
-        squares = _squares(exact_x - centre, exact_y - centre)
-        distances = (squares if squared else squares.sqrt_()).to(x.dtype)
+        squares = _squares(exact_x - centre, exact_y - centre, x.dtype)
+        distances = squares if squared else squares.sqrt_()
         ctx.save_for_backward(x, y, distances)
         ctx.squared = squared  # type: ignore[attr-defined]
         return distances
