@@ -99,6 +99,35 @@ def test_each_query_has_its_own_exclusions(block_bytes: int, form: str) -> None:
     assert indices[4].eq(-1).all()
 
 
+@pytest.mark.parametrize("block_bytes", BLOCKS)
+@pytest.mark.parametrize("metric", ["dot", "euclidean"])
+def test_score_blocks_are_the_rows_of_the_table(block_bytes: int, metric: Metric) -> None:
+    query, gallery = integers(17, 3, 13), integers(29, 3, 14)
+    found = list(
+        search.score_blocks(query, gallery, exclude=torch.arange(17), metric=metric, block_bytes=block_bytes)
+    )
+    want = table(query, gallery, metric)
+    want[torch.arange(17), torch.arange(17)] = -torch.inf
+    assert torch.equal(torch.cat([rows for rows, _ in found]), torch.arange(17))
+    assert torch.equal(torch.cat([scores for _, scores in found]).double(), want)
+    assert all(scores.nbytes <= max(block_bytes, 29 * 4) for _, scores in found)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("metric", ["dot", "euclidean"])
+@pytest.mark.parametrize("block_bytes", [1_000, 30_000, search.BLOCK_BYTES])
+def test_the_gpu_breaks_ties_as_the_cpu_does(metric: Metric, block_bytes: int) -> None:
+    points = integers(211, 4, 15)
+    for k in (1, 10, 200, 211):
+        want = search.topk(points, points, k, exclude="self", metric=metric)
+        got = search.topk(
+            points.cuda(), points.cuda(), k, exclude="self", metric=metric, block_bytes=block_bytes
+        )
+        assert torch.equal(got[1].cpu(), want[1])
+        assert torch.equal(got[0].cpu(), want[0])
+
+
 @pytest.mark.parametrize("k", [1, 3, 8, 12])
 @pytest.mark.parametrize("levels", [1, 2, 4, 1000])
 def test_largest_equals_a_stable_sort(k: int, levels: int) -> None:

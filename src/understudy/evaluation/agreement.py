@@ -79,17 +79,17 @@ def agreement(
 def _correlation(
     ours: Tensor, theirs: Tensor, queries: Tensor, metric: search.Metric, block_bytes: int
 ) -> float:
-    """The mean of Spearman's correlation over some queries, a block of whole rankings at a time."""
+    """The mean of Spearman's correlation over some queries, a block of whole score rows at a time."""
+    dtype = torch.promote_types(ours.dtype, theirs.dtype)  # blocks of one type are of one size
+    block_bytes = max(1, block_bytes // 8)  # ranks and what finds them are larger than scores
+    first, second = (
+        search.score_blocks(x[queries], x, metric=metric, block_bytes=block_bytes)
+        for x in (ours.to(dtype), theirs.to(dtype))
+    )
     pieces = []
-    step = max(1, block_bytes // (64 * len(ours)))
-    for rows in torch.split(queries, step):
-        tables = []
-        for x in (ours, theirs):
-            scores, indices = search.topk(
-                x[rows], x, len(x) - 1, exclude=rows, metric=metric, block_bytes=block_bytes
-            )
-            table = scores.new_zeros(len(rows), len(x)).scatter_(1, indices, scores)
-            others = torch.ones_like(table, dtype=torch.bool).scatter_(1, rows[:, None], value=False)
-            tables.append(table[others].view(len(rows), -1))
-        pieces.append(rank_correlation(tables[0], tables[1]))
+    for (rows, ours_scores), (_, their_scores) in zip(first, second, strict=True):
+        others = torch.ones_like(ours_scores, dtype=torch.bool)
+        others.scatter_(1, queries[rows, None], value=False)
+        ranked = [scores[others].view(len(rows), -1) for scores in (ours_scores, their_scores)]
+        pieces.append(rank_correlation(*ranked))
     return float(torch.cat(pieces).mean())

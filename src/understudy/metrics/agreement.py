@@ -92,7 +92,11 @@ def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
 
 def _centred_ranks(scores: Tensor) -> Tensor:
     """Each score's rank in its row, the mean rank among equals, less the mean of all ranks."""
-    ordered = scores.sort(1).values
-    below = torch.searchsorted(ordered, scores.contiguous(), right=False)
-    not_above = torch.searchsorted(ordered, scores.contiguous(), right=True)
-    return (below + not_above).double() / 2 - scores.shape[1] / 2
+    ordered, columns = scores.sort(1)
+    places = torch.arange(scores.shape[1], device=scores.device)
+    edge = torch.ones_like(ordered[:, :1], dtype=torch.bool)
+    differs = ordered[:, 1:] != ordered[:, :-1]
+    first = torch.where(torch.cat([edge, differs], 1), places, 0).cummax(1).values
+    last = torch.where(torch.cat([differs, edge], 1), places, len(places)).flip(1).cummin(1).values.flip(1)
+    ranks = (first + last).double() / 2 - (len(places) - 1) / 2
+    return torch.empty_like(ranks).scatter_(1, columns, ranks)

@@ -12,5 +12,6 @@ from __future__ import annotations
 from understudy.search._exclusion import Exclude
 from understudy.search._scoring import Metric
 from understudy.search.exact import BLOCK_BYTES, Block, blocks, topk
+from understudy.search.scores import score_blocks
 
-__all__ = ["BLOCK_BYTES", "Block", "Exclude", "Metric", "blocks", "topk"]
+__all__ = ["BLOCK_BYTES", "Block", "Exclude", "Metric", "blocks", "score_blocks", "topk"]
