@@ -136,8 +136,8 @@ def test_a_crop_is_pillows() -> None:
     views = make(10, crop_scale=(0.2, 0.9), crop_ratio=(0.8, 1.25))
     for found, image, theta in zip(render(content, views, plain(40)), content, views.geometry(), strict=True):
         wide, high, x, y = (float(theta[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2)))
-        box = tuple(24 * value for value in (1 + x - wide, 1 + y - high, 1 + x + wide, 1 + y + high))
-        box = tuple(min(48.0, max(0.0, value)) for value in box)
+        left, upper = max(0.0, 24 * (1 + x - wide)), max(0.0, 24 * (1 + y - high))
+        box = (left, upper, min(48.0, 24 * (1 + x + wide)), min(48.0, 24 * (1 + y + high)))
         reference = Image.fromarray(image[0].numpy()).resize((40, 40), Image.Resampling.BILINEAR, box=box)
         assert np.abs(found[0].numpy() - np.asarray(reference)).mean() < 1
         assert (
