@@ -98,15 +98,3 @@ def test_float32_is_stable_over_any_range_of_scores(spread: float) -> None:
 def test_half_precision_is_computed_in_float32() -> None:
     scores = torch.tensor([[1.0, 0.5, -3.0]], dtype=torch.bfloat16)
     assert torch.equal(plackett_luce_log_likelihood(scores), plackett_luce_log_likelihood(scores.float()))
-
-
-@pytest.mark.slow
-def test_compiles_without_breaks() -> None:
-    torch.manual_seed(0)
-    scores = torch.randn(4, 6, requires_grad=True)
-    compiled = torch.compile(plackett_luce_log_likelihood, backend="aot_eager", fullgraph=True)
-    found, expected = compiled(scores), plackett_luce_log_likelihood(scores)
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(
-        torch.autograd.grad(found.sum(), scores), torch.autograd.grad(expected.sum(), scores)
-    )

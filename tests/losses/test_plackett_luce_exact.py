@@ -146,10 +146,3 @@ def test_teacher_gets_no_gradient_and_tails_go_together() -> None:
     assert torch.autograd.grad(plackett_luce_kl(a, b).sum(), a, allow_unused=True)[0] is None
     with pytest.raises(ValueError, match="tails go together"):
         plackett_luce_kl(a, b, teacher_tail=torch.zeros(2))
-
-
-@pytest.mark.slow
-def test_compiles_without_breaks() -> None:
-    a, b = pair(3, 4)
-    compiled = torch.compile(plackett_luce_kl, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(compiled(a, b), plackett_luce_kl(a, b))
