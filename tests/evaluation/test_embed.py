@@ -11,6 +11,8 @@ from understudy.data.items import Items
 from understudy.data.pixels import Pixels
 from understudy.errors import UserError
 from understudy.evaluation import embed_pixels
+from understudy.models import build_embedder
+from understudy.teachers import LiveTeacher
 
 
 class Network(nn.Module):
@@ -94,6 +96,17 @@ def test_a_teacher_is_given_the_items_themselves(pixels: Pixels) -> None:
 
     got = embed_pixels(Teacher(), pixels, torch.tensor([101, 108]), batch_size=1)
     assert got.tolist() == torch.tensor([[101, 101**2], [108, 108**2]]).half().float().tolist()
+
+
+def test_a_model_and_a_live_teacher_give_what_encode_gives() -> None:
+    torch.manual_seed(0)
+    model = build_embedder({"backbone": "smallconv_8", "dim": 8})
+    images = np.random.default_rng(0).integers(0, 256, (7, *model.preprocessing.resize), np.uint8)
+    held = Pixels(torch.from_numpy(images)[:, None], torch.arange(7))
+    want = torch.from_numpy(model.encode(list(images)))
+    torch.testing.assert_close(embed_pixels(model.train(), held, batch_size=3), want, rtol=1e-5, atol=1e-6)
+    teacher = LiveTeacher(model, name="teacher")
+    torch.testing.assert_close(embed_pixels(teacher, held, batch_size=5), want, rtol=1e-5, atol=1e-6)
 
 
 def test_no_rows_are_refused(pixels: Pixels) -> None:
