@@ -181,10 +181,10 @@ class _Angles(torch.autograd.Function):
                 continue
             slope.mul_(weights[block, None, None])
             r = inverse[block]
-            pulled = torch.bmm(slope, r.unsqueeze(2)).squeeze(2)
-            by_row[block] = r * pulled - r.square() * (cosines.mul_(slope)).sum(2)
-            slope.mul_(r.unsqueeze(1)).mul_(r.unsqueeze(2))
-            gradient -= 0.5 * slope.sum(0)
+            turned = cosines.mul_(slope).sum(2)
+            pulled = slope.mul_(r.unsqueeze(1)).sum(2)
+            by_row[block] = r * pulled - r.square() * turned
+            gradient -= 0.5 * slope.mul_(r.unsqueeze(2)).sum(0)
         scale = 1 / rows.shape[0]
         gradient = gradient + by_row if queries is None else gradient.index_add(0, queries, by_row)
         ctx.save_for_backward(gradient.mul_(scale))
