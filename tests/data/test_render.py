@@ -312,3 +312,16 @@ def test_captured_in_a_graph_with_new_numbers() -> None:
     assert torch.equal(out, render(content, fresh, pre))
     on_cpu = render(content.cpu(), fresh.to("cpu"), pre)
     assert (out.cpu() - on_cpu).abs().mean() < 1e-3
+
+
+def test_content_is_never_changed_and_other_types_are_refused() -> None:
+    settings = {"flip": 0.5, "brightness": 0.3, "erase": 0.5}
+    for channels in (1, 3):
+        content = noise(4, channels, 20, 20)
+        before = content.clone()
+        for views in (None, make(4, **settings), make(4, brightness=0.3), make(4, erase=1)):
+            for pre in (preprocessing(20), preprocessing(20, 3), preprocessing(12, channels, resize=16)):
+                render(content, views, pre)
+        assert torch.equal(content, before)
+    with pytest.raises(ValueError, match="uint8"):
+        render(content.float(), None, preprocessing(20))
