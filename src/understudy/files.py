@@ -135,7 +135,7 @@ def _plain_words(path: Path) -> Iterator[None]:
                 f"no space left while writing {str(path)!r}: free some space and run the same command again; "
                 "nothing was changed"
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
             raise UserError(
                 f"cannot write {str(path)!r} ({error.strerror}): pass a place you may write to"
             ) from error

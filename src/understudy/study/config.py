@@ -1,0 +1,121 @@
+"""What a study is: several methods over several seeds, chosen fairly, compared in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from understudy.config import Positive, RunConfig, Section, merge, parse, read_yaml
+from understudy.errors import UserError, suggest
+
+
+class ChoiceConfig(Section):
+    """Settings picked on the validation split, by the same rule for every row."""
+
+    among: tuple[dict[str, Any], ...] = Field(description="settings laid over the row's, one of them chosen")
+    seeds: tuple[int, ...] = Field((1000,), description="seeds of the trial runs, not used again")
+    metric: str = Field("recall@1", description="the validation figure that decides")
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="settings of the trial runs alone, such as fewer steps"
+    )
+
+
+class RowConfig(Section):
+    """One line of the table."""
+
+    name: str = Field(description="what the table calls it")
+    config: dict[str, Any] = Field(default_factory=dict, description="settings laid over the study's base")
+    teacher: str | None = Field(None, description="evaluate this teacher instead of training anything")
+    choose: ChoiceConfig | None = Field(None, description="settings to pick on the validation split first")
+
+
+class StudyConfig(Section):
+    """Methods × seeds, one table."""
+
+    name: str = Field(description="the study's name")
+    about: str = Field("", description="a sentence or two above the table")
+    base: dict[str, Any] = Field(description="the configuration all rows share")
+    rows: tuple[RowConfig, ...] = Field(min_length=1, description="the lines of the table")
+    seeds: tuple[int, ...] | Positive = Field(5, description="seeds, or how many (0, 1, …)")
+    metrics: tuple[str, ...] = Field(
+        ("recall@1", "map@r", "neighbour_overlap@10"), description="the columns of figures"
+    )
+    tests: tuple[tuple[str, str], ...] = Field(
+        (), description="pairs of rows, the second expected ahead, compared seed by seed"
+    )
+
+    @model_validator(mode="after")
+    def _names(self) -> StudyConfig:
+        names = [row.name for row in self.rows]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two rows are named {twice[0]!r}: give each its own name")
+        for name in (name for pair in self.tests for name in pair):
+            if name not in names:
+                raise ValueError(f"`tests` names a row {name!r} that does not exist: {suggest(name, names)}")
+        return self
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """The seeds, written out."""
+        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+
+    def run_config(self, row: RowConfig, seed: int, *overrides: Mapping[str, Any]) -> RunConfig:
+        """The resolved configuration of one run.
+
+        Args:
+            row: The line it belongs to.
+            seed: Its seed.
+            overrides: Settings laid over the row's, in order.
+
+        Raises:
+            UserError: The settings do not fit together; the sentence names the row.
+        """
+        value: dict[str, Any] = dict(self.base)
+        for layer in (row.config, *overrides, {"seed": seed}):
+            value = merge(value, layer)
+        config: RunConfig = parse(RunConfig, value, where=f"row {row.name!r}")
+        return config
+
+
+def recipe_names() -> list[str]:
+    """The studies that ship with the package.
+
+    Example:
+        >>> "demo" in recipe_names()
+        True
+    """
+    folder = files("understudy") / "recipes"
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def read_study(reference: str | Path) -> StudyConfig:
+    """Reads a study from a YAML file, or by the name of a packaged recipe.
+
+    Raises:
+        UserError: There is no such file or recipe, or it does not describe a study.
+
+    Example:
+        >>> read_study("demo").name
+        'demo'
+    """
+    name = str(reference)
+    if name in recipe_names():
+        path = Path(str(files("understudy") / "recipes" / f"{name}.yaml"))
+    elif Path(reference).exists() or name.endswith((".yaml", ".yml")):
+        path = Path(reference)
+    else:
+        raise UserError(
+            f"there is no study {name!r}: pass a YAML file, or a recipe; {suggest(name, recipe_names())}"
+        )
+    value = read_yaml(path)
+    if "rows" not in value:
+        raise UserError(f"{name!r} has no `rows`: it is not a study")
+    study: StudyConfig = parse(StudyConfig, value, where=name)
+    return study

@@ -1,0 +1,82 @@
+"""What several seeds say together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A paired t test over seeds.
+
+    Attributes:
+        first: The row compared against.
+        second: The row expected ahead.
+        metric: The figure compared.
+        difference: Mean of second − first over the seeds.
+        t: Mean difference over its standard error; positive when the second row is ahead.
+        p: Two-sided probability of a difference as large by chance.
+        seeds: How many pairs.
+    """
+
+    first: str
+    second: str
+    metric: str
+    difference: float
+    t: float
+    p: float
+    seeds: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """The mean and the sample standard deviation (n − 1 in the denominator; 0 for one value).
+
+    Example:
+        >>> mean_and_deviation([1.0, 2.0, 3.0])
+        (2.0, 1.0)
+    """
+    mean = math.fsum(values) / len(values)
+    if len(values) == 1:
+        return mean, 0.0
+    return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
+
+
+def paired_test(first: str, second: str, metric: str, a: Sequence[float], b: Sequence[float]) -> PairedTest:
+    """Compares two rows seed by seed.
+
+    Args:
+        first: Name of the first row.
+        second: Name of the second row.
+        metric: The figure's name.
+        a: The first row's figures, in the order of the seeds.
+        b: The second row's, for the same seeds.
+
+    Raises:
+        ValueError: The rows have different numbers of seeds, or fewer than two.
+
+    Example:
+        >>> test = paired_test("alone", "distilled", "recall@1", [1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
+        >>> round(test.difference, 3), round(test.t, 3), round(test.p, 3)
+        (2.0, 3.464, 0.074)
+    """
+    if len(a) != len(b) or len(a) < 2:
+        raise ValueError(
+            f"a paired test needs the same two or more seeds in both rows, got {len(a)} and {len(b)}"
+        )
+    from scipy.stats import ttest_rel
+
+    differences = [y - x for x, y in zip(a, b, strict=True)]
+    mean, deviation = mean_and_deviation(differences)
+    if deviation == 0.0:
+        t, p = (0.0, 1.0) if mean == 0.0 else (math.copysign(math.inf, mean), 0.0)
+    else:
+        result = ttest_rel(b, a)
+        t, p = float(result.statistic), float(result.pvalue)
+    return PairedTest(first, second, metric, mean, t, p, len(a))

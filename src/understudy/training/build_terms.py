@@ -1,0 +1,226 @@
+"""Loss terms from a configuration: what a loss needs and nobody can supply is refused here, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from understudy.config import LossConfig, RunConfig, S2SDConfig, SupervisedConfig
+from understudy.errors import UserError
+from understudy.losses import LOSSES, build_loss, default_weight
+from understudy.models.embedder import Embedder
+from understudy.teachers import Teacher
+from understudy.training.s2sd import FEATURE_MAP, S2SDTerm
+from understudy.training.terms import DistillationTerm, MapsTerm, Projection, SupervisedTerm, Term
+
+
+def default_supervised(config: RunConfig, *, has_labels: bool) -> tuple[SupervisedConfig, ...]:
+    """The losses on labels: those configured, else multi-similarity where there are labels to use.
+
+    Raises:
+        UserError: Losses on labels are configured and no training image has a label.
+    """
+    if config.supervised is None:
+        if config.s2sd is not None or not has_labels:
+            return ()
+        return (SupervisedConfig(name="multi_similarity"),)
+    if config.supervised and not has_labels:
+        raise UserError(
+            f"the loss {config.supervised[0].name!r} needs labels and no training image has one: "
+            "leave `supervised` out or label some images"
+        )
+    return config.supervised
+
+
+def build_terms(
+    config: RunConfig,
+    supervised: Sequence[SupervisedConfig],
+    student: Embedder,
+    teachers: Mapping[str, Teacher],
+    classes: tuple[str, ...],
+) -> tuple[list[Term], nn.Linear | None]:
+    """All loss terms of a run, and the classifier that some of them share.
+
+    Args:
+        config: The run.
+        supervised: The losses on labels.
+        student: The model that is trained; asked for feature maps where a loss compares them.
+        teachers: The opened teachers.
+        classes: Names of the training classes.
+
+    Returns:
+        The terms and a linear map from ``raw`` to class logits, or None where no loss needs one.
+
+    Raises:
+        UserError: A loss does not exist, has a setting it does not know, or needs what a teacher or the data
+            cannot supply.
+    """
+    batch_size = config.sampler.batch_size
+    terms: list[Term] = [_supervised(item, student, len(classes), batch_size) for item in supervised]
+    if config.s2sd is not None:
+        terms.append(_s2sd(config.s2sd, student, len(classes)))
+    for item in config.losses:
+        name = item.teacher or next(iter(teachers))
+        terms.append(_distillation(item, name, student, teachers[name], classes, batch_size))
+    if not terms:
+        raise UserError(
+            "there is nothing to learn from: no image has a label and no `losses` are set; "
+            "add labels, or a teacher and a distillation loss"
+        )
+    _distinguish(terms)
+    _request_maps(terms, student, teachers)
+    needs_logits = any(getattr(term, "source", None) == "logits" for term in terms)
+    if needs_logits and not classes:
+        raise UserError("a loss on logits needs classes and no training image has a label: label some images")
+    return terms, nn.Linear(student.dim, len(classes)) if needs_logits else None
+
+
+def _build(name: str, args: Mapping[str, Any], **context: Any) -> nn.Module:
+    try:
+        loss: nn.Module = build_loss(name, dict(args), **context)
+    except (LookupError, TypeError, ValueError) as error:
+        raise UserError(str(error.args[0] if error.args else error)) from None
+    return loss
+
+
+def _supervised(item: SupervisedConfig, student: Embedder, classes: int, batch_size: int) -> Term:
+    entry = LOSSES.get(item.name)
+    if entry is not None and not entry.supervised:
+        raise UserError(f"{item.name!r} learns from a teacher: put it under `losses`, not `supervised`")
+    loss = _build(item.name, item.args, num_classes=classes, dim=student.dim)
+    source = entry.inputs[0] if entry is not None else "embedding"
+    return SupervisedTerm(item.name, loss, source, _weight(item, loss, batch_size), item.warmup)
+
+
+def _s2sd(item: S2SDConfig, student: Embedder, classes: int) -> Term:
+    if not classes:
+        raise UserError("S2SD needs labels and no training image has one: label some images")
+    entry = LOSSES.get(item.base)
+    if entry is not None and (not entry.supervised or entry.inputs != ("embedding", "labels")):
+        raise UserError(f"s2sd.base {item.base!r} is not a supervised loss on embeddings: choose another")
+    return S2SDTerm(
+        lambda dim: _build(item.base, item.base_args, num_classes=classes, dim=dim),
+        item.variant,
+        item.dims,
+        base_dim=student.dim,
+        pooled_dim=_channels(student, FEATURE_MAP) if item.variant == "msdfa" else student.pooled_dim,
+        weight=item.weight,
+        feature_weight=item.feature_weight,
+        temperature=item.temperature,
+        delay=item.delay,
+    )
+
+
+def _distillation(
+    item: LossConfig,
+    name: str,
+    student: Embedder,
+    teacher: Teacher,
+    classes: tuple[str, ...],
+    batch_size: int,
+) -> Term:
+    if item.name.startswith("pml:"):
+        raise UserError(f"{item.name!r} is a loss on labels: put it under `supervised`, not `losses`")
+    entry = LOSSES.get(item.name)
+    if entry is not None and entry.supervised:
+        raise UserError(f"{item.name!r} is a loss on labels: put it under `supervised`, not `losses`")
+    source = entry.inputs[0] if entry is not None else "embedding"
+    if source not in teacher.supplies:
+        raise UserError(
+            f"the loss {item.name!r} needs the teacher's {source}, and the teacher {name!r} ({teacher.name}) "
+            f"supplies only {', '.join(sorted(teacher.supplies))}: choose another loss or teacher"
+        )
+    if source == "maps":
+        return _maps(item, name, student, teacher, batch_size)
+    loss = _build(item.name, item.args, dim=student.dim)
+    assert entry is not None, "an unknown name does not get past _build"
+    projection = None
+    if entry.equal_dims and source == "embedding" and student.dim != teacher.dim:
+        projection = Projection(student.dim, teacher.dim, normalize=student.config.normalize)
+    return DistillationTerm(
+        item.name,
+        loss,
+        source,
+        name,
+        _weight(item, loss, batch_size),
+        item.warmup,
+        relational=not entry.per_row,
+        projection=projection,
+        columns=_columns(item.name, teacher, classes) if source == "logits" else None,
+    )
+
+
+def _maps(item: LossConfig, name: str, student: Embedder, teacher: Teacher, batch_size: int) -> Term:
+    if item.maps is None:
+        raise UserError(
+            f"the loss {item.name!r} compares feature maps: set its `maps` to "
+            "[layer of the student, layer of the teacher]"
+        )
+    model = getattr(teacher, "model", None)
+    assert isinstance(model, Embedder), "only a live model supplies maps"
+    loss = _build(
+        item.name,
+        item.args,
+        student_channels=_channels(student, item.maps[0]),
+        teacher_channels=_channels(model, item.maps[1]),
+    )
+    return MapsTerm(item.name, loss, item.maps, name, _weight(item, loss, batch_size), item.warmup)
+
+
+def _channels(model: Embedder, layer: str) -> int:
+    """How many channels a layer's output has, found by running one image through."""
+    model.request_maps([layer])
+    training = model.training
+    model.eval()
+    pre = model.preprocessing
+    with torch.no_grad():
+        image = torch.zeros(1, pre.channels, *pre.size, device=next(model.parameters()).device)
+        captured = model(image)["maps"].get(layer)
+    model.train(training)
+    if captured is None or captured.ndim != 4:
+        raise UserError(f"the layer {layer!r} gives no feature map (n, C, H, W): choose a convolutional one")
+    channels: int = captured.shape[1]
+    return channels
+
+
+def _request_maps(terms: Sequence[Term], student: Embedder, teachers: Mapping[str, Teacher]) -> None:
+    """Asks the models for exactly the maps that the terms compare."""
+    mine: set[str] = set()
+    theirs: dict[str, set[str]] = {}
+    for term in terms:
+        if isinstance(term, MapsTerm):
+            mine.add(term.maps[0])
+            theirs.setdefault(term.teacher, set()).add(term.maps[1])
+        elif isinstance(term, S2SDTerm) and term.pool is not None:
+            mine.add(FEATURE_MAP)
+    student.request_maps(sorted(mine))
+    for name, layers in theirs.items():
+        teachers[name].model.request_maps(sorted(layers))  # type: ignore[attr-defined]
+
+
+def _columns(loss: str, teacher: Teacher, classes: tuple[str, ...]) -> Tensor:
+    """Where each training class stands in the teacher's logits."""
+    known = {label: place for place, label in enumerate(teacher.classes or ())}
+    missing = [label for label in classes if label not in known]
+    if missing:
+        raise UserError(
+            f"the loss {loss!r} compares class logits, and the teacher ({teacher.name}) has no class "
+            f"{missing[0]!r} ({len(missing)} of {len(classes)} training classes are missing): "
+            "use a teacher trained on these classes"
+        )
+    return torch.tensor([known[label] for label in classes])
+
+
+def _weight(item: LossConfig | SupervisedConfig, loss: nn.Module, batch_size: int) -> float:
+    return default_weight(item.name, loss, batch_size=batch_size) if item.weight is None else item.weight
+
+
+def _distinguish(terms: Sequence[Term]) -> None:
+    """Gives terms of one name different ones, so that each has a column in the log."""
+    names = [term.name for term in terms]
+    for place, term in enumerate(terms):
+        if names.count(term.name) > 1:
+            term.name = f"{term.name}.{names[:place].count(term.name)}"

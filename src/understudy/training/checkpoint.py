@@ -1,0 +1,81 @@
+"""Checkpoints: whole or not at all, rotated, and read back only after they have been found sound."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from understudy.errors import UserError
+from understudy.files import atomic_file
+
+_PATTERN = "step-*.pt"
+
+
+def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
+    """Writes ``step-N.pt`` and removes the oldest beyond ``keep``.
+
+    Args:
+        directory: The run's checkpoint directory.
+        step: Steps taken so far.
+        state: Tensors and plain values only, so that ``torch.load(weights_only=True)`` can read it back.
+        keep: How many checkpoints stay.
+
+    Returns:
+        The file.
+    """
+    path = directory / f"step-{step:08d}.pt"
+    with atomic_file(path) as draft:
+        torch.save(state, draft)
+    for old in sorted(directory.glob(_PATTERN))[:-keep]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def latest_checkpoint(directory: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """Reads the newest sound checkpoint.
+
+    Args:
+        directory: The run's checkpoint directory.
+        say: Told in one sentence when a damaged file is passed over.
+
+    Returns:
+        The state, or None when there is no checkpoint at all.
+
+    Raises:
+        UserError: There are checkpoints but none can be read.
+    """
+    paths = sorted(directory.glob(_PATTERN), reverse=True)
+    for path in paths:
+        state = _read(path)
+        if state is not None:
+            return state
+        say(f"the checkpoint {path.name} is damaged: going back to the one before it")
+    if paths:
+        raise UserError(
+            f"none of the checkpoints in {str(directory)!r} can be read: remove that directory to start anew"
+        )
+    return None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return None
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        zipfile.BadZipFile,
+        KeyError,
+        pickle.UnpicklingError,
+    ):
+        return None
+    return state if isinstance(state, dict) else None

@@ -1,0 +1,199 @@
+"""The one training loop: steps, gradients, the clock and checkpoints; of distillation it knows nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from understudy.data.batches import Batch
+from understudy.models.embedder import Embedder
+from understudy.training import distributed
+from understudy.training.caching import cached_backward
+from understudy.training.ema import MovingAverage
+from understudy.training.guard import NaNGuard
+from understudy.training.optim import set_rate
+from understudy.training.signals import Stopped, StopRequest
+from understudy.training.task import Task
+
+
+class Loop:
+    """Trains a task for a number of steps.
+
+    Args:
+        task: Gives ``loss`` and its parts for a batch.
+        optimiser: Over the task's parameters.
+        batches: Gives the batches from a step on, the same ones every time it is asked.
+        steps: Steps in the whole run.
+        rate: The factor on the learning rate at a step.
+        clip: Largest norm of the gradient, or None.
+        pieces: Pieces a batch is computed in (gradient caching).
+        average: A moving average of the student to keep, or None.
+        log_every: Steps between calls of ``on_log``.
+        checkpoint_every: Steps between calls of ``on_checkpoint``.
+        evaluate_every: Steps between calls of ``on_evaluate``; 0 for never.
+        on_log: Told the step, the mean of each part since the last call, and images per second.
+        on_checkpoint: Given the loop's state to write down.
+        on_evaluate: Told the step.
+
+    Attributes:
+        step: Steps taken so far.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        optimiser: torch.optim.Optimizer,
+        batches: Callable[[int], Iterator[Batch]],
+        *,
+        steps: int,
+        rate: Callable[[int], float],
+        clip: float | None = None,
+        pieces: int = 1,
+        average: MovingAverage[Embedder] | None = None,
+        log_every: int = 20,
+        checkpoint_every: int = 200,
+        evaluate_every: int = 0,
+        on_log: Callable[[int, dict[str, float], float], None] = lambda *_: None,
+        on_checkpoint: Callable[[int, dict[str, Any]], None] = lambda *_: None,
+        on_evaluate: Callable[[int], None] = lambda *_: None,
+    ) -> None:
+        self.task = task
+        self.optimiser = optimiser
+        self.batches = batches
+        self.steps = steps
+        self.rate = rate
+        self.clip = clip
+        self.pieces = pieces
+        self.average = average
+        self.log_every = log_every
+        self.checkpoint_every = checkpoint_every
+        self.evaluate_every = evaluate_every
+        self.on_log = on_log
+        self.on_checkpoint = on_checkpoint
+        self.on_evaluate = on_evaluate
+        self.step = 0
+        self._parameters = [p for p in task.parameters() if p.requires_grad]
+        self._sums: dict[str, Tensor] = {}
+        self._summed = 0
+
+    def run(self, stop: StopRequest | None = None) -> None:
+        """Trains from the current step to the last.
+
+        Args:
+            stop: Asked after every step; when it says so, a checkpoint is written and the run ends.
+
+        Raises:
+            NotFinite: A loss part or the gradient became NaN or infinite.
+            Stopped: Somebody asked for it.
+        """
+        guard = NaNGuard(next(self.task.parameters()).device)
+        clock = _Clock()
+        self.task.train()
+        for batch in self.batches(self.step):
+            if self.step >= self.steps:
+                break
+            set_rate(self.optimiser, self.rate(self.step))
+            parts = self._one_step(batch, guard)
+            self._add(parts)
+            clock.count(len(batch.labels) * distributed.world())
+            self.step += 1
+            if self._due(self.log_every):
+                guard.check()
+                self.on_log(self.step, self._means(), clock.rate())
+            if self.evaluate_every and self._due(self.evaluate_every):
+                guard.check()
+                self.on_evaluate(self.step)
+                self.task.train()
+                clock.forget()
+            asked = stop.signal if stop is not None else None
+            if asked or self._due(self.checkpoint_every):
+                guard.check()
+                self.on_checkpoint(self.step, self.state())
+                clock.forget()
+            if asked and self.step < self.steps:
+                raise Stopped(f"stopped by {asked} after step {self.step} of {self.steps}")
+
+    def state(self) -> dict[str, Any]:
+        """Everything that decides how the run goes on, as tensors and plain values."""
+        device = next(self.task.parameters()).device
+        return {
+            "step": self.step,
+            "task": self.task.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "average": None if self.average is None else self.average.model.state_dict(),
+            "sums": {name: float(value) for name, value in self._sums.items()},
+            "summed": self._summed,
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state() if device.type == "cuda" else None,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state that `state` gave."""
+        self.step = state["step"]
+        self.task.load_state_dict(state["task"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.average is not None:
+            self.average.model.load_state_dict(state["average"])
+        device = next(self.task.parameters()).device
+        self._sums = {name: torch.tensor(value, device=device) for name, value in state["sums"].items()}
+        self._summed = state["summed"]
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["random_cuda"])
+
+    def _one_step(self, batch: Batch, guard: NaNGuard) -> dict[str, Tensor]:
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.pieces > 1:
+            parts = cached_backward(self.task, batch, self.pieces)
+            guard.watch(self.step, parts)
+        else:
+            parts = self.task(batch)
+            guard.watch(self.step, parts)
+            parts["loss"].backward()
+        distributed.mean_gradients(self._parameters)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+        guard.watch(self.step, {"gradient": norm})
+        if self.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, self.clip, norm)
+        self.optimiser.step()
+        if self.average is not None:
+            self.average.update(self.task.student, self.step)
+        return parts
+
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.steps
+
+    def _add(self, parts: Mapping[str, Tensor]) -> None:
+        for name, value in parts.items():
+            self._sums[name] = self._sums[name] + value.detach() if name in self._sums else value.detach()
+        self._summed += 1
+
+    def _means(self) -> dict[str, float]:
+        values = torch.stack(list(self._sums.values())).double() / self._summed
+        means = dict(zip(self._sums, values.tolist(), strict=True))
+        self._sums, self._summed = {}, 0
+        return means
+
+
+class _Clock:
+    """Images a second since the last time it was asked, evaluations and checkpoints left out."""
+
+    def __init__(self) -> None:
+        self._images = 0
+        self._start = time.perf_counter()
+
+    def count(self, images: int) -> None:
+        self._images += images
+
+    def rate(self) -> float:
+        now = time.perf_counter()
+        rate = self._images / max(1e-9, now - self._start)
+        self._images, self._start = 0, now
+        return rate
+
+    def forget(self) -> None:
+        self._images, self._start = 0, time.perf_counter()

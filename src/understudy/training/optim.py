@@ -1,0 +1,60 @@
+"""Optimisers over a task's parameters: no weight decay where it does harm, a rate of their own for losses."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from understudy.config import OptimConfig, ScheduleConfig
+from understudy.training.schedule import warmup_cosine, warmup_step
+from understudy.training.task import Task
+
+
+def build_optimiser(task: Task, config: OptimConfig) -> torch.optim.Optimizer:
+    """The optimiser of a task.
+
+    Biases, normalisation layers and other vectors get no weight decay; the losses' own parameters (proxies,
+    margins, heads) may have their own learning rate.
+
+    Args:
+        task: The task whose trainable parameters are taken.
+        config: The optimiser's settings.
+
+    Returns:
+        AdamW, or SGD with momentum; fused where the device has it.
+    """
+    groups = []
+    own = config.lr if config.loss_lr is None else config.loss_lr
+    for module, rate in ((task.student, config.lr), (task.classifier, config.lr), (task.terms, own)):
+        if module is None:
+            continue
+        matrices, vectors = _by_shape(module)
+        groups += [
+            {"params": matrices, "base_lr": rate, "weight_decay": config.weight_decay},
+            {"params": vectors, "base_lr": rate, "weight_decay": 0.0},
+        ]
+    groups = [{**group, "lr": group["base_lr"]} for group in groups if group["params"]]
+    fused = all(p.is_floating_point() for p in task.parameters())
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=fused)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=fused)
+
+
+def set_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
+    """Sets every group's learning rate to its base times ``factor``."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["base_lr"] * factor
+
+
+def rate_factor(config: ScheduleConfig, step: int, steps: int) -> float:
+    """The factor on the base learning rate at a step."""
+    warmup = round(config.warmup * steps)
+    if config.name == "cosine":
+        return warmup_cosine(step, steps=steps, warmup=warmup, floor=config.floor)
+    milestones = config.milestones if config.name == "step" else ()
+    return warmup_step(step, steps=steps, warmup=warmup, milestones=milestones, gamma=config.gamma)
+
+
+def _by_shape(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    return [p for p in trainable if p.ndim > 1], [p for p in trainable if p.ndim <= 1]

@@ -1,0 +1,244 @@
+"""One run: from a configuration to a run directory with a trained student in it."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from understudy._version import __version__
+from understudy.config import RunConfig, to_yaml
+from understudy.errors import UserError
+from understudy.files import write_json, write_text
+from understudy.models import count_macs, count_parameters, load, model_card, save_artefact
+from understudy.models.embedder import Embedder
+from understudy.training import distributed
+from understudy.training.assemble import Parts, assemble
+from understudy.training.caching import normalises_by_batch
+from understudy.training.card import provenance
+from understudy.training.checkpoint import latest_checkpoint, save_checkpoint
+from understudy.training.ema import MovingAverage
+from understudy.training.guard import NotFinite
+from understudy.training.journal import Journal
+from understudy.training.loop import Loop
+from understudy.training.optim import build_optimiser, rate_factor
+from understudy.training.progress import Reporter
+from understudy.training.signals import Stopped, listening
+from understudy.training.workshop import Workshop
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: Its directory.
+        metrics: The final figures, as fractions, on the split that the configuration names.
+    """
+
+    path: Path
+    metrics: dict[str, float]
+
+    @cached_property
+    def model(self) -> Embedder:
+        """The trained student, as saved."""
+        return load(self.path / "model")
+
+
+def execute(
+    config: RunConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    workshop: Workshop | None = None,
+    reporter: Reporter | None = None,
+) -> Run:
+    """Trains as the configuration says and writes the run directory.
+
+    Args:
+        config: What to do.
+        out: The run directory: ``config.yaml``, ``metrics.jsonl``, ``checkpoints/``, ``model/``,
+            ``summary.json``.
+        resume: Go on from the last checkpoint in ``out``, or return the run that is finished there.
+        workshop: Holds what several runs share; default: one of its own.
+        reporter: Told about the progress.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UserError: ``out`` holds another run, or something in the configuration cannot be done.
+        NotFinite: A loss became NaN or infinite; the last good checkpoint is kept.
+        Stopped: SIGINT or SIGTERM came; a checkpoint is written.
+    """
+    out = Path(out)
+    workshop = workshop or Workshop()
+    reporter = reporter or Reporter(quiet=True)
+    started = time.monotonic()
+    _claim(config, out, resume)
+    if (out / "summary.json").is_file():
+        return read_run(out)
+    parts = assemble(config, workshop, reporter)
+    loop, best = _loop(config, parts, out, reporter)
+    with reporter, listening() as stop:
+        state = latest_checkpoint(out / "checkpoints", reporter.say) if resume else None
+        if state is not None:
+            loop.load_state(state["loop"])
+            best.load_state(state["best"])
+            reporter.say(f"going on from step {loop.step} of {loop.steps}")
+        Journal(out / "metrics.jsonl").rewind(loop.step)
+        if config.accumulate > 1 and normalises_by_batch(parts.task.student.train()):
+            reporter.say(
+                f"batch normalisation sees each of the {config.accumulate} pieces of a batch by itself; "
+                "set student.freeze_bn for the gradient of the whole batch"
+            )
+        reporter.start("train", total=loop.steps)
+        try:
+            loop.run(stop)
+        except Stopped as stopped:
+            raise Stopped(f"{stopped}: run the same command with --resume to go on") from None
+        except NotFinite as error:
+            raise UserError(
+                f"{error}: lower optim.lr or set optim.clip; the last good checkpoint is in "
+                f"{str(out / 'checkpoints')!r}"
+            ) from None
+        return _finish(config, parts, loop, best, out, started)
+
+
+def read_run(path: str | Path) -> Run:
+    """A finished run from its directory.
+
+    Raises:
+        UserError: There is no finished run there.
+    """
+    path = Path(path)
+    try:
+        summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"{str(path)!r} holds no finished run: it has no readable summary.json") from None
+    return Run(path, summary["metrics"])
+
+
+class _Best:
+    """The weights that did best on the validation split, where the configuration asks for them."""
+
+    def __init__(self, wanted: bool) -> None:
+        self.wanted = wanted
+        self.score = -1.0
+        self.weights: dict[str, Any] | None = None
+
+    def offer(self, score: float, model: Embedder) -> None:
+        if self.wanted and score > self.score:
+            self.score = score
+            self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    def state(self) -> dict[str, Any]:
+        return {"score": self.score, "weights": self.weights}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.score, self.weights = state["score"], state["weights"]
+
+
+def _claim(config: RunConfig, out: Path, resume: bool) -> None:
+    """Makes the run directory, or makes sure that the one that is there is this very run's."""
+    file = out / "config.yaml"
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        write_text(file, f"# understudy {__version__}\n{to_yaml(config)}")
+        (out / "checkpoints").mkdir(exist_ok=True)
+        return
+    if not resume:
+        raise UserError(f"{str(out)!r} exists already: pass another --out, or --resume to go on with it")
+    if not file.is_file():
+        raise UserError(f"{str(out)!r} is not a run directory (it has no config.yaml): pass another --out")
+    old, new = yaml.safe_load(file.read_text(encoding="utf-8")), config.model_dump(mode="json")
+    changed = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+    if changed:
+        raise UserError(
+            f"{str(out)!r} was started with another {changed[0]!r}: pass the same settings to resume it, "
+            "or another --out"
+        )
+    (out / "checkpoints").mkdir(exist_ok=True)
+
+
+def _loop(config: RunConfig, parts: Parts, out: Path, reporter: Reporter) -> tuple[Loop, _Best]:
+    journal = Journal(out / "metrics.jsonl")
+    best = _Best(config.evaluation.keep == "best")
+    average = MovingAverage(parts.task.student, config.ema) if config.ema else None
+    writes = distributed.rank() == 0
+
+    def on_log(step: int, means: dict[str, float], rate: float) -> None:
+        if writes:
+            lr = config.optim.lr * rate_factor(config.schedule, step - 1, parts.steps)
+            line = {"step": step, "lr": lr, **means, "images_per_second": round(rate, 1)}
+            journal.write(line)
+            reporter.update(step, means, rate)
+
+    def on_evaluate(step: int) -> None:
+        model = parts.task.student if average is None else average.model
+        report = parts.evaluate(model, "val")
+        best.offer(report.metrics.get("recall@1", report.metrics.get("neighbour_overlap@10", 0.0)), model)
+        if writes:
+            journal.write({"step": step, **{f"val/{name}": value for name, value in report.metrics.items()}})
+
+    def on_checkpoint(step: int, state: dict[str, Any]) -> None:
+        if writes:
+            save_checkpoint(
+                out / "checkpoints",
+                step,
+                {"loop": state, "best": best.state()},
+                keep=config.keep_checkpoints,
+            )
+
+    loop = Loop(
+        parts.task,
+        build_optimiser(parts.task, config.optim),
+        parts.batches,
+        steps=parts.steps,
+        rate=lambda step: rate_factor(config.schedule, step, parts.steps),
+        clip=config.optim.clip,
+        pieces=config.accumulate,
+        average=average,
+        log_every=config.log_every,
+        checkpoint_every=config.checkpoint_every,
+        evaluate_every=config.evaluation.every or (parts.steps if best.wanted else 0),
+        on_log=on_log,
+        on_checkpoint=on_checkpoint,
+        on_evaluate=on_evaluate,
+    )
+    return loop, best
+
+
+def _finish(config: RunConfig, parts: Parts, loop: Loop, best: _Best, out: Path, started: float) -> Run:
+    student = parts.task.student if loop.average is None else loop.average.model
+    if best.weights is not None:
+        student.load_state_dict(best.weights)
+    report = parts.evaluate(student, parts.final_split)
+    summary = {
+        "version": __version__,
+        "split": parts.final_split,
+        "metrics": report.metrics,
+        "counts": report.counts,
+        "parameters": count_parameters(student),
+        "macs": count_macs(student),
+        "steps": loop.steps,
+        "seconds": round(time.monotonic() - started, 1),
+        "torch": torch.__version__,
+        "device": str(next(student.parameters()).device),
+    }
+    if distributed.rank() == 0:
+        parts.keep_classifier(student)
+        save_artefact(
+            student,
+            out / "model",
+            card=model_card(student, text=provenance(config, summary), metrics=report.metrics),
+            metrics=report.metrics,
+            overwrite=True,
+        )
+        write_json(out / "summary.json", summary)
+    return Run(out, dict(report.metrics))

@@ -1,0 +1,103 @@
+"""S2SD as a term of the task: heads that exist in training only teach the one that stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from understudy.losses import s2sd
+from understudy.models.pooling import AverageMaxPooling
+from understudy.training.step import Step
+from understudy.training.terms import Term
+
+Variant = Literal["dsd", "msd", "msdf", "msdfa"]
+
+FEATURE_MAP = "features"
+"""The map that MSDFA pools for itself."""
+
+
+class S2SDTerm(Term):
+    """The whole objective of simultaneous similarity-based self-distillation.
+
+    ½[L(Z_f) + (1/m) Σ_k L(Z_k)] + (γ/m) Σ_k L_dist(D^f, D^k), and from features after ``delay`` steps
+    + γ_F L_dist(D^f, D^φ). Source: Roth et al., "Simultaneous Similarity-based Self-Distillation for Deep
+    Metric Learning", ICML 2021; exact from the authors' code.
+
+    The heads are Linear → ReLU → Linear on the pooled features, L2-normalised; each has a criterion of its
+    own. They are state of the term, never of the saved model.
+
+    Args:
+        criterion: Makes one supervised loss for a given dimension; called once for each head.
+        variant: ``dsd`` one head (the last of ``dims``), ``msd`` all, ``msdf`` also features, ``msdfa``
+            features and heads on average plus maximum pooling.
+        dims: Dimensions of the heads.
+        base_dim: Dimension of the student's embedding.
+        pooled_dim: F, dimension of the pooled features (for ``msdfa``: channels of the map that is pooled).
+        weight: γ.
+        feature_weight: γ_F.
+        temperature: T of the similarity softmax.
+        delay: Steps before the features teach.
+
+    Example:
+        >>> from understudy.losses import MultiSimilarity
+        >>> term = S2SDTerm(lambda dim: MultiSimilarity(), "msdf", (32, 64), base_dim=16, pooled_dim=8)
+        >>> len(term.heads), len(term.criteria)
+        (2, 3)
+    """
+
+    def __init__(
+        self,
+        criterion: Callable[[int], nn.Module],
+        variant: Variant,
+        dims: Sequence[int],
+        *,
+        base_dim: int,
+        pooled_dim: int,
+        weight: float = 50.0,
+        feature_weight: float = 50.0,
+        temperature: float = 1.0,
+        delay: int = 1000,
+    ) -> None:
+        super().__init__("s2sd", 1.0)
+        dims = tuple(dims)[-1:] if variant == "dsd" else tuple(dims)
+        self.variant = variant
+        self.gamma = weight
+        self.feature_gamma = feature_weight
+        self.temperature = temperature
+        self.delay = delay
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(pooled_dim, dim), nn.ReLU(), nn.Linear(dim, dim)) for dim in dims
+        )
+        self.criteria = nn.ModuleList(criterion(dim) for dim in (base_dim, *dims))
+        self.pool = AverageMaxPooling() if variant == "msdfa" else None
+
+    def forward(self, step: Step) -> Tensor:
+        """The objective of the whole batch."""
+        features = self._features(step)
+        labels = step.everywhere(step.labels)
+        base = step.everywhere(step.outputs["embedding"])
+        auxiliaries = [step.everywhere(F.normalize(head(features), dim=1)) for head in self.heads]
+        first, *others = (
+            criterion(rows, labels)
+            for criterion, rows in zip(self.criteria, (base, *auxiliaries), strict=True)
+        )
+        supervised: Tensor = 0.5 * (first + sum(others) / len(others))
+        with_features = self.variant in ("msdf", "msdfa")
+        return supervised + s2sd(
+            base,
+            auxiliaries,
+            pooled=step.everywhere(features.detach()) if with_features else None,
+            pooled_active=float(step.number >= self.delay),
+            temperature=self.temperature,
+            gamma=self.gamma,
+            gamma_pooled=self.feature_gamma,
+        )
+
+    def _features(self, step: Step) -> Tensor:
+        if self.pool is None:
+            return step.outputs["pooled"].float()
+        pooled: Tensor = self.pool(step.outputs["maps"][FEATURE_MAP].float())
+        return pooled

@@ -1,0 +1,82 @@
+"""Which sampler a configuration asks for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from understudy.config import SamplerConfig
+from understudy.data import Manifest
+from understudy.data.samplers import (
+    ClassBalanced,
+    CrossCameraPairs,
+    EveryClassOnce,
+    Mixed,
+    RandomPairs,
+    Sampler,
+    Unlabelled,
+)
+from understudy.errors import UserError
+
+
+def build_sampler(config: SamplerConfig, manifest: Manifest, rows: np.ndarray, seed: int) -> Sampler:
+    """The sampler over the training rows.
+
+    Args:
+        config: Which kind, how large.
+        manifest: Where labels and cameras are.
+        rows: (n,) manifest rows to draw from.
+        seed: The seed of all its plans.
+
+    Raises:
+        UserError: The images do not allow such batches.
+    """
+    labels = manifest.label_codes()
+    labelled = rows[labels[rows] >= 0]
+    kind = config.kind
+    if kind == "auto":
+        every, none = len(labelled) == len(rows), len(labelled) == 0
+        kind = "class_balanced" if every else "unlabelled" if none else "mixed"
+    size = config.batch_size
+    if kind == "unlabelled":
+        return Unlabelled(rows, size, seed=seed)
+    if not len(labelled):
+        raise UserError(f"the sampler {kind!r} needs labels and no training image has one: use 'unlabelled'")
+    if kind == "random_pairs":
+        return RandomPairs(labelled, labels, size, seed=seed)
+    if kind == "cross_camera_pairs":
+        cameras = manifest.camera_codes()
+        if cameras is None:
+            raise UserError("the sampler 'cross_camera_pairs' needs a `camera` column in the manifest")
+        return CrossCameraPairs(labelled, labels, cameras, size, seed=seed)
+    if kind == "mixed":
+        part = round(size * config.labelled)
+        part -= part % config.images_per_class
+        if not 0 < part < size:
+            raise UserError(
+                f"sampler.labelled {config.labelled} leaves {part} labelled of {size} images: "
+                "a mixed batch needs some of both"
+            )
+        return Mixed(
+            _balanced(config, labelled, labels, part, seed), Unlabelled(rows, size - part, seed=seed)
+        )
+    return _balanced(config, labelled, labels, size, seed)
+
+
+def _balanced(
+    config: SamplerConfig, rows: np.ndarray, labels: np.ndarray, size: int, seed: int
+) -> ClassBalanced:
+    images = config.images_per_class
+    if size % images:
+        raise UserError(
+            f"sampler.batch_size {size} is not a multiple of sampler.images_per_class {images}: "
+            "change one of them"
+        )
+    usable = _classes_with_two(rows, labels) if images > 1 else len(np.unique(labels[rows]))
+    classes = min(size // images, usable) or 1
+    if config.kind == "every_class_once":
+        return EveryClassOnce(rows, labels, classes, images, seed=seed)
+    return ClassBalanced(rows, labels, classes, images, replacement=config.replacement, seed=seed)
+
+
+def _classes_with_two(rows: np.ndarray, labels: np.ndarray) -> int:
+    return int((np.unique(labels[rows], return_counts=True)[1] > 1).sum())

@@ -1,0 +1,55 @@
+"""A clean stop on SIGINT and SIGTERM: the step under way is finished and a checkpoint written."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+
+class Stopped(Exception):
+    """A run ended early because it was asked to; it can go on from its checkpoint."""
+
+
+class StopRequest:
+    """Whether somebody has asked the run to stop."""
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+
+    def ask(self, name: str) -> None:
+        """Asks for a stop after the step under way."""
+        self.signal = name
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[StopRequest]:
+    """Turns SIGINT and SIGTERM into a request; a second SIGINT interrupts at once.
+
+    Outside the main thread Python takes no signals: the request is then simply never made.
+
+    Example:
+        >>> import os
+        >>> with listening() as request:
+        ...     os.kill(os.getpid(), signal.SIGTERM)
+        ...     request.signal
+        'SIGTERM'
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if request.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        request.ask(signal.Signals(number).name)
+
+    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

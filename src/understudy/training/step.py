@@ -1,0 +1,58 @@
+"""What one training step knows, gathered over all processes, and handed to every loss term."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from understudy.models.outputs import Outputs
+from understudy.training import distributed
+
+
+@dataclass
+class Step:
+    """One batch as the losses see it: vectors and labels, no images.
+
+    Attributes:
+        number: The step, counted from 0.
+        outputs: What the student gave for the rows of this process.
+        taught: What each teacher gave for the same rows.
+        labels: (n_local,) class numbers, -1 where unlabelled.
+        seed: Seed of the losses' random draws; the same on every process.
+    """
+
+    number: int
+    outputs: Outputs
+    taught: Mapping[str, Outputs]
+    labels: Tensor
+    seed: int = 0
+    _counts: list[int] | None = field(default=None, repr=False)
+    _gathered: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
+
+    @property
+    def counts(self) -> list[int]:
+        """Rows of every process."""
+        if self._counts is None:
+            self._counts = distributed.sizes(self.labels.shape[0], self.labels.device)
+        return self._counts
+
+    def everywhere(self, local: Tensor) -> Tensor:
+        """The rows of all processes, gathered once however many losses ask; gradients flow back."""
+        if id(local) not in self._gathered:  # the pair keeps `local` alive, so that its id stays its own
+            self._gathered[id(local)] = (local, distributed.gather(local, self.counts))
+        return self._gathered[id(local)][1]
+
+    def local_share(self) -> float:
+        """The factor on a mean over local rows that makes the average over processes a global mean."""
+        counts = self.counts
+        return len(counts) * counts[distributed.rank()] / sum(counts)
+
+    def generator(self, salt: int) -> torch.Generator:
+        """Random numbers for one loss, a pure function of (seed, step, loss), equal on all processes."""
+        generator = torch.Generator(device=self.labels.device)
+        mixed = (self.seed * 1_000_003 + self.number) * 1_000_003 + salt
+        generator.manual_seed(mixed % (2**63))
+        return generator

@@ -1,0 +1,43 @@
+"""Images and models small enough to train in a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def draw_class(number: int, generator: np.random.Generator, size: int = 16) -> np.ndarray:
+    """A grey image of a class: bars whose direction and place belong to it, with a little noise."""
+    y, x = np.mgrid[:size, :size] / size
+    angle = np.pi * number / 7
+    wave = np.sin(2 * np.pi * (2 + number % 3) * (x * np.cos(angle) + y * np.sin(angle)) + number)
+    noisy = 127 + 90 * wave + generator.normal(0, 20, (size, size))
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """``class/image.png``: 8 classes of 6 images."""
+    return make_folder(tmp_path / "images")
+
+
+@pytest.fixture
+def make_images() -> Callable[..., Path]:
+    return make_folder
+
+
+def make_folder(root: Path, classes: int = 8, images: int = 6, *, splits: tuple[str, ...] = ()) -> Path:
+    generator = np.random.default_rng(0)
+    for split in splits or ("",):
+        for number in range(classes):
+            # each split has classes of its own
+            label = number + classes * (splits.index(split) if split else 0)
+            directory = root / split / f"class{label:02d}"
+            directory.mkdir(parents=True)
+            for image in range(images):
+                Image.fromarray(draw_class(label, generator)).save(directory / f"{image}.png")
+    return root

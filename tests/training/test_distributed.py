@@ -1,0 +1,142 @@
+"""Several processes on gloo give the gradient of one process on the whole batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+from understudy.losses import LOSSES, build_loss
+from understudy.training import distributed
+from understudy.training.step import Step
+from understudy.training.terms import DistillationTerm, SupervisedTerm, Term
+
+COUNTS = {1: [14], 2: [8, 6], 3: [6, 5, 3]}
+DIM, TEACHER_DIM, CLASSES = 6, 9, 4
+
+
+def in_processes(world: int, work: Callable[[int, int, Path], None], folder: Path) -> None:
+    """Runs ``work(rank, world, folder)`` in processes that share a gloo group."""
+    mp.spawn(_start, args=(world, work, folder), nprocs=world, join=True)
+
+
+def _start(rank: int, world: int, work: Callable[[int, int, Path], None], folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    try:
+        work(rank, world, folder)
+    finally:
+        dist.destroy_process_group()
+
+
+def terms() -> dict[str, Term]:
+    """One term for every registered loss that runs on embeddings."""
+    built: dict[str, Term] = {}
+    for name, entry in LOSSES.items():
+        torch.manual_seed(3)
+        if entry.inputs == ("embedding",):
+            loss = build_loss(name, {})
+            relational = not entry.per_row
+            built[name] = DistillationTerm(name, loss, "embedding", "main", 1.0, relational=relational)
+        elif entry.supervised and entry.inputs == ("embedding", "labels"):
+            loss = build_loss(name, {}, num_classes=CLASSES, dim=DIM)
+            built[name] = SupervisedTerm(name, loss, "embedding", 1.0)
+    return built
+
+
+def batch(equal_dims: bool) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    rows = sum(COUNTS[1])
+    student = torch.nn.functional.normalize(torch.randn(rows, DIM, generator=generator), dim=1)
+    dim = DIM if equal_dims else TEACHER_DIM
+    teacher = torch.nn.functional.normalize(torch.randn(rows, dim, generator=generator), dim=1)
+    return student, teacher, torch.arange(rows) % CLASSES
+
+
+def value_and_gradient(term: Term, rank: int, world: int) -> tuple[Tensor, Tensor]:
+    """What data-parallel training would make of the loss: averages over the processes."""
+    entry = LOSSES[term.name]
+    student, teacher, labels = batch(entry.equal_dims)
+    start = sum(COUNTS[world][:rank])
+    mine = slice(start, start + COUNTS[world][rank])
+    leaf = student[mine].clone().requires_grad_()
+    step = Step(5, {"embedding": leaf}, {"main": {"embedding": teacher[mine]}}, labels[mine], seed=1)
+    value = term(step)
+    value.backward()
+    assert leaf.grad is not None
+    return value.detach(), leaf.grad / world
+
+
+def _every_loss(rank: int, world: int, folder: Path) -> None:
+    results: dict[str, Any] = {}
+    for name, term in terms().items():
+        value, gradient = value_and_gradient(term, rank, world)
+        results[name] = (value, gradient)
+    torch.save(results, folder / f"{rank}.pt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [2, 3])
+def test_every_loss_gives_the_gradient_of_one_process(world: int, tmp_path: Path) -> None:
+    in_processes(world, _every_loss, tmp_path)
+    pieces = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
+    checked = 0
+    for name, term in terms().items():
+        value, gradient = value_and_gradient(term, 0, 1)
+        together = torch.cat([piece[name][1] for piece in pieces])
+        mean_value = torch.stack([piece[name][0] for piece in pieces]).mean()
+        torch.testing.assert_close(
+            together, gradient, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
+        torch.testing.assert_close(mean_value, value, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+        checked += 1
+    assert checked > 15
+
+
+def _scale(rank: int, world: int, folder: Path) -> None:
+    local = torch.full((rank + 1, 2), float(rank), requires_grad=True)
+    whole = distributed.gather(local)
+    (whole * torch.arange(1.0, len(whole) + 1)[:, None]).sum().backward()
+    torch.save((whole.detach(), local.grad), folder / f"{rank}.pt")
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_gather_keeps_rank_order_and_sums_backward(world: int, tmp_path: Path) -> None:
+    in_processes(world, _scale, tmp_path)
+    rows = [rank for rank in range(world) for _ in range(rank + 1)]
+    expected = torch.tensor(rows, dtype=torch.float32)[:, None].expand(-1, 2)
+    weights = torch.arange(1.0, len(rows) + 1)[:, None].expand(-1, 2) * world
+    start = 0
+    for rank in range(world):
+        whole, gradient = torch.load(tmp_path / f"{rank}.pt")
+        torch.testing.assert_close(whole, expected)
+        torch.testing.assert_close(gradient, weights[start : start + rank + 1])
+        start += rank + 1
+
+
+def _mean_gradients(rank: int, world: int, folder: Path) -> None:
+    parameters = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2, 2))]
+    parameters[0].grad = torch.full((3,), float(rank))
+    distributed.mean_gradients(parameters)
+    torch.save([p.grad for p in parameters], folder / f"{rank}.pt")
+
+
+def test_gradients_are_averaged_and_missing_ones_count_as_zero(tmp_path: Path) -> None:
+    in_processes(2, _mean_gradients, tmp_path)
+    for rank in range(2):
+        first, second = torch.load(tmp_path / f"{rank}.pt")
+        torch.testing.assert_close(first, torch.full((3,), 0.5))
+        torch.testing.assert_close(second, torch.zeros(2, 2))
+
+
+def test_one_process_gathers_nothing() -> None:
+    x = torch.ones(2, 2, requires_grad=True)
+    assert distributed.gather(x) is x
+    assert (distributed.world(), distributed.rank()) == (1, 0)
+    assert distributed.sizes(4, x.device) == [4]
