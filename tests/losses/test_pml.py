@@ -25,7 +25,7 @@ def build(name: str, args: dict[str, Any] | None = None) -> PmlLoss:
     return build_pml(name, REQUIRED.get(name, {}) if args is None else args, num_classes=4, embedding_size=6)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # HistogramLoss indexes as torch will not allow for ever
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # the library's own
 @pytest.mark.parametrize("name", pml_names())
 def test_every_loss_of_the_library_trains(name: str) -> None:
     torch.manual_seed(0)

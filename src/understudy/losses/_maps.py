@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from torch import Tensor
 
@@ -41,12 +39,6 @@ def check_maps(name: str, student: Tensor, teacher: Tensor) -> tuple[Tensor, Ten
         raise ValueError(f"{name} needs both maps on one device, got {student.device} and {teacher.device}")
     student = at_least_float32(student)
     return student, teacher.detach().to(student.dtype)
-
-
-def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Switches autocast off where there is one, so that products of float32 stay float32."""
-    device = x.device.type
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def to_one_size(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from understudy.losses._maps import check_maps, full_precision, to_one_size
+from understudy.losses._maps import check_maps, to_one_size
 from understudy.losses._relations import unit
 
 
@@ -37,7 +37,7 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
         tensor(1.4142)
     """
     student, teacher = check_maps("attention_transfer", student, teacher)
-    with full_precision(student):
+    with torch.autocast(student.device.type, enabled=False):
         attended, wanted = to_one_size(_attention(student), _attention(teacher))
         difference = unit(attended.flatten(1)) - unit(wanted.flatten(1))
         distances: Tensor = torch.linalg.vector_norm(difference, dim=1)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from understudy.losses._maps import check_maps, full_precision, to_one_size
+from understudy.losses._maps import check_maps, to_one_size
 
 
 def hint(student: Tensor, teacher: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -31,7 +32,6 @@ def hint(student: Tensor, teacher: Tensor, weight: Tensor, bias: Tensor | None =
         ValueError: On wrong shapes, or channels that do not fit the regressor.
 
     Example:
-        >>> import torch
         >>> student, teacher = torch.ones(1, 2, 2, 2), torch.ones(1, 1, 1, 1)
         >>> hint(student, teacher, torch.full((1, 2, 1, 1), 1.5))
         tensor(4.)
@@ -42,7 +42,7 @@ def hint(student: Tensor, teacher: Tensor, weight: Tensor, bias: Tensor | None =
             f"hint's regressor goes from {weight.shape[1]} to {weight.shape[0]} channels, got maps of "
             f"{student.shape[1]} and {teacher.shape[1]}"
         )
-    with full_precision(student):
+    with torch.autocast(student.device.type, enabled=False):
         student, teacher = to_one_size(student, teacher)
         bias = None if bias is None else bias.to(student.dtype)
         regressed = F.conv2d(student, weight.to(student.dtype), bias)
@@ -57,7 +57,6 @@ class Hint(nn.Module):
         teacher_channels: Channels of the teacher's map.
 
     Example:
-        >>> import torch
         >>> loss = Hint(student_channels=8, teacher_channels=16)
         >>> loss(torch.zeros(2, 8, 4, 4), torch.zeros(2, 16, 7, 7)).shape
         torch.Size([])

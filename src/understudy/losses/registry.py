@@ -27,6 +27,19 @@ from understudy.losses.rkd import RKDAngle, RKDDistance
 from understudy.losses.similarity_kl import SimilarityKL
 from understudy.losses.similarity_preserving import SimilarityPreserving
 from understudy.losses.soft_target import SoftTarget
+from understudy.losses.supervised import (
+    LMNN,
+    BatchHardTriplet,
+    Contrastive,
+    CrossEntropy,
+    LSoftmax,
+    Margin,
+    MultiSimilarity,
+    ProxyAnchor,
+    RMargin,
+    Triplet,
+    Verification,
+)
 
 Weight = float | Callable[[nn.Module, int], float]
 
@@ -128,13 +141,24 @@ LOSSES: dict[str, LossEntry] = {
     "correlation_congruence": _entry(CorrelationCongruence, 100.0, "correlation_congruence"),
     "relaxed_contrastive": _entry(RelaxedContrastive, 0.5, "relaxed_contrastive"),
     "contextual_similarity": _entry(ContextualSimilarity, 1.0, "contextual_similarity", equal_dims=True),
+    "multi_similarity": _entry(MultiSimilarity, 1.0, "supervised", supervised=True),
+    "batch_hard_triplet": _entry(BatchHardTriplet, 1.0, "supervised", supervised=True),
+    "margin": _entry(Margin, 1.0, "supervised", supervised=True),
+    "r_margin": _entry(RMargin, 1.0, "supervised", supervised=True),
+    "contrastive": _entry(Contrastive, 1.0, "supervised", supervised=True),
+    "proxy_anchor": _entry(ProxyAnchor, 1.0, "supervised", supervised=True),
+    "triplet": _entry(Triplet, 1.0, "supervised", supervised=True),
+    "lmnn": _entry(LMNN, 1.0, "supervised", supervised=True),
+    "verification": _entry(Verification, 1.0, "supervised", supervised=True),
+    "l_softmax": _entry(LSoftmax, 1.0, "supervised", supervised=True),
+    "cross_entropy": _entry(CrossEntropy, 1.0, "supervised", supervised=True),
 }
 """All losses of the package, by name.
 
 A default weight makes the loss pull on a half-trained student about as hard as multi-similarity does, at
 batch 32 and at 128 of normalised embeddings (within a factor of 8; a test says so). Where that agrees with a
 published weight the published one stands: absolute 1, relative 10 (0.3 of the Frobenius form at batch 32),
-soft targets T², RKD 25 and 50.
+soft targets T², RKD 25 and 50. Losses on labels weigh 1.
 """
 
 
