@@ -68,6 +68,37 @@ def test_gradcheck(squared: bool) -> None:
     assert torch.autograd.gradcheck(lambda b: pairwise_distances(x.detach(), b, squared=squared), (y,))
 
 
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("cross", [False, True])
+def test_float32_gradient_keeps_its_digits_far_from_the_origin(squared: bool, cross: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(9, 6).mul_(0.1).add_(100).requires_grad_()
+    y = (x[:4] + torch.randn(4, 6) * 0.1).detach().requires_grad_() if cross else None
+    double_x = x.detach().double().requires_grad_()
+    double_y = None if y is None else y.detach().double().requires_grad_()
+    distances = pairwise_distances(x, y, squared=squared)
+    weight = torch.rand_like(distances)
+    differences = double_x[:, None] - (double_x if double_y is None else double_y)
+    expected = differences.square().sum(2)
+    if not squared:
+        expected = torch.where(expected > 0, expected, torch.nan).sqrt().nan_to_num()
+    inputs = [t for t in (x, y) if t is not None]
+    doubles = [t for t in (double_x, double_y) if t is not None]
+    found = torch.autograd.grad((distances * weight).sum(), inputs)
+    wanted = torch.autograd.grad((expected * weight).sum(), doubles)
+    for g, h in zip(found, wanted, strict=True):
+        torch.testing.assert_close(g.double(), h.nan_to_num(), rtol=1e-4, atol=1e-5)
+
+
+def test_backward_under_autocast_keeps_float32() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(6, 8, requires_grad=True)
+    (expected,) = torch.autograd.grad(pairwise_distances(x).sum(), x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (found,) = torch.autograd.grad(pairwise_distances(x).sum(), x)
+    assert torch.equal(found, expected)
+
+
 def test_exact_under_autocast() -> None:
     torch.manual_seed(0)
     x = torch.randn(6, 8)

@@ -73,6 +73,22 @@ def _pull(grad: Tensor, distances: Tensor, squared: bool) -> Tensor:
     return torch.where(distances > 0, 2 * grad if squared else grad / distances, 0.0)
 
 
+def _pulled(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """(n, d) gradient Σ_j W_ij (x_i − y_j).
+
+    In float32 on a CPU, which keeps its digits, at half the cost; elsewhere TF32 may be on. Centred, so that
+    little cancels.
+    """
+    if x.device.type == "cpu":
+        exact_weights, exact_x, exact_y = weights, x, y
+    else:
+        exact_weights, exact_x, exact_y = _exact(weights), _exact(x), _exact(y)
+    centre = exact_y.mean(0)
+    with torch.autocast(x.device.type, enabled=False):
+        products = exact_weights @ (exact_y - centre)
+    return (exact_weights.sum(1, keepdim=True) * (exact_x - centre) - products).to(x.dtype)
+
+
 class _SelfDistances(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, squared: bool) -> Tensor:
@@ -87,10 +103,8 @@ class _SelfDistances(torch.autograd.Function):
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
         x, distances = ctx.saved_tensors  # type: ignore[attr-defined]
-        pull = _pull(grad, distances, ctx.squared)  # type: ignore[attr-defined]
-        pull = _exact(pull + pull.T)
-        exact = _exact(x)
-        return (pull.sum(1, keepdim=True) * exact - pull @ exact).to(x.dtype), None
+        weights = _pull(grad, distances, ctx.squared)  # type: ignore[attr-defined]
+        return _pulled(weights + weights.T, x, x), None
 
 
 class _CrossDistances(torch.autograd.Function):
@@ -107,12 +121,8 @@ class _CrossDistances(torch.autograd.Function):
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, y, distances = ctx.saved_tensors  # type: ignore[attr-defined]
-        pull = _exact(_pull(grad, distances, ctx.squared))  # type: ignore[attr-defined]
-        exact_x, exact_y = _exact(x), _exact(y)
-        grad_x = grad_y = None
+        weights = _pull(grad, distances, ctx.squared)  # type: ignore[attr-defined]
         needs_x, needs_y, _ = ctx.needs_input_grad  # type: ignore[attr-defined]
-        if needs_x:
-            grad_x = (pull.sum(1, keepdim=True) * exact_x - pull @ exact_y).to(x.dtype)
-        if needs_y:
-            grad_y = (pull.sum(0).unsqueeze(1) * exact_y - pull.T @ exact_x).to(y.dtype)
+        grad_x = _pulled(weights, x, y) if needs_x else None
+        grad_y = _pulled(weights.T, y, x) if needs_y else None
         return grad_x, grad_y, None
