@@ -13,8 +13,8 @@ from understudy.losses._relations import product, require_positive, select, unit
 def contextual_similarity(
     student: Tensor,
     teacher: Tensor,
-    queries: Tensor | None = None,
     *,
+    queries: Tensor | None = None,
     gallery: Tensor | None = None,
     neighbours: int = 256,
     temperature: float = 1.0,
@@ -146,7 +146,7 @@ class ContextualSimilarity(nn.Module):
         return contextual_similarity(
             student,
             teacher,
-            queries,
+            queries=queries,
             gallery=gallery,
             neighbours=self.neighbours,
             temperature=self.temperature,

@@ -14,8 +14,8 @@ from understudy.losses._relations import RelationalLoss, candidates, cosine_rows
 def correlation_congruence(
     student: Tensor,
     teacher: Tensor,
-    queries: Tensor | None = None,
     *,
+    queries: Tensor | None = None,
     gamma: float = 0.4,
     order: int | None = 2,
     exclude: Tensor | None = None,

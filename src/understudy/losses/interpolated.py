@@ -293,9 +293,8 @@ def _beta(coefficient: Coefficient) -> float | None:
 
 def _parents_of(n: int, first: Tensor, second: Tensor) -> Tensor:
     """(n + m, n + m) bool, True between each mixture and its two parents."""
-    count = first.shape[0]
-    family = torch.zeros(n + count, n + count, dtype=torch.bool, device=first.device)
-    mixtures = torch.arange(n, n + count, device=first.device)
-    family[mixtures, first] = True
-    family[mixtures, second] = True
-    return family | family.T
+    rows = torch.arange(n, device=first.device)
+    parents = (first.unsqueeze(1) == rows) | (second.unsqueeze(1) == rows)
+    originals = parents.new_zeros(n, n)
+    mixtures = parents.new_zeros(len(first), len(first))
+    return torch.cat([torch.cat([originals, parents.T], dim=1), torch.cat([parents, mixtures], dim=1)])

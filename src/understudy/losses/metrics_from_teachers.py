@@ -23,7 +23,7 @@ from understudy.losses._relations import (
 Reduction = Literal["mean", "frobenius"]
 
 
-def absolute_teacher(student: Tensor, teacher: Tensor, queries: Tensor | None = None) -> Tensor:
+def absolute_teacher(student: Tensor, teacher: Tensor, *, queries: Tensor | None = None) -> Tensor:
     """The mean distance between the student's vector of an image and the teacher's.
 
     L = mean_i ‖s_i − t_i‖₂, not squared; the gradient of a row that is met exactly is 0.
@@ -53,8 +53,8 @@ def absolute_teacher(student: Tensor, teacher: Tensor, queries: Tensor | None = 
 def relative_teacher(
     student: Tensor,
     teacher: Tensor,
-    queries: Tensor | None = None,
     *,
+    queries: Tensor | None = None,
     reduction: Reduction = "mean",
     exclude: Tensor | None = None,
 ) -> Tensor:

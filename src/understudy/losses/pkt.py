@@ -12,7 +12,7 @@ _SMALLEST_KERNEL = 1e-7
 
 
 def pkt(
-    student: Tensor, teacher: Tensor, queries: Tensor | None = None, *, exclude: Tensor | None = None
+    student: Tensor, teacher: Tensor, *, queries: Tensor | None = None, exclude: Tensor | None = None
 ) -> Tensor:
     """KL between the teacher's and the student's conditional neighbourhood probabilities.
 

@@ -12,8 +12,8 @@ from understudy.losses._relations import RelationalLoss, candidates, distance_ro
 def relaxed_contrastive(
     student: Tensor,
     teacher: Tensor,
-    queries: Tensor | None = None,
     *,
+    queries: Tensor | None = None,
     sigma: float = 1.0,
     delta: float = 1.0,
     exclude: Tensor | None = None,

@@ -26,8 +26,8 @@ _BLOCK_ELSEWHERE = 1 << 24
 def rkd_distance(
     student: Tensor,
     teacher: Tensor,
-    queries: Tensor | None = None,
     *,
+    queries: Tensor | None = None,
     delta: float = 1.0,
     exclude: Tensor | None = None,
 ) -> Tensor:
@@ -78,8 +78,8 @@ def _relative_distances(x: Tensor, pairs: Tensor) -> Tensor:
 def rkd_angle(
     student: Tensor,
     teacher: Tensor,
-    queries: Tensor | None = None,
     *,
+    queries: Tensor | None = None,
     delta: float = 1.0,
     exclude: Tensor | None = None,
 ) -> Tensor:

@@ -12,8 +12,8 @@ from understudy.losses._relations import RelationalLoss, candidates, cosine_rows
 def similarity_kl(
     student: Tensor,
     teacher: Tensor,
-    queries: Tensor | None = None,
     *,
+    queries: Tensor | None = None,
     temperature: float = 0.1,
     teacher_temperature: float | None = None,
     include_self: bool = False,

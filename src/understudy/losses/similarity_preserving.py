@@ -9,7 +9,7 @@ from understudy.losses._relations import RelationalLoss, candidates, product, se
 
 
 def similarity_preserving(
-    student: Tensor, teacher: Tensor, queries: Tensor | None = None, *, exclude: Tensor | None = None
+    student: Tensor, teacher: Tensor, *, queries: Tensor | None = None, exclude: Tensor | None = None
 ) -> Tensor:
     """The squared difference between the row-normalised Gram matrices.
 
