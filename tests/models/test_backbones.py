@@ -130,8 +130,19 @@ def test_an_unknown_tag_suggests_the_nearest() -> None:
 
 
 def test_an_input_too_small_is_refused() -> None:
-    with pytest.raises(UserError, match="'nin_bn' cannot take images of 16×16: set another input_size"):
+    with pytest.raises(UserError, match="'nin_bn' cannot take images of 16×16 with 3 channel"):
         build_embedder({"backbone": "nin_bn", "input_size": (16, 16)})
+
+
+def test_an_input_that_timm_cannot_build_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_args: object, **_kwargs: object) -> None:
+        raise AssertionError("height must divide\nby the patch")
+
+    monkeypatch.setattr(timm, "create_model", fails)
+    with pytest.raises(
+        UserError, match=r"'test_vit' cannot be built for inputs of 90×90: height must divide$"
+    ):
+        build_embedder({"backbone": "test_vit", "input_size": (90, 90)})
 
 
 def test_a_resize_smaller_than_the_input_is_refused() -> None:

@@ -66,7 +66,8 @@ def create(name: str, pre: Preprocessing, *, pretrained: bool) -> nn.Module:
         if pretrained:
             raise UserError(f"the weights of {name!r} could not be downloaded: {_FILE_INSTEAD}") from error
         height, width = pre.size
-        raise UserError(f"{name!r} cannot be built for inputs of {height}×{width}: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{name!r} cannot be built for inputs of {height}×{width}: {reason}") from error
     if type(getattr(network, "pre_logits", None)).__name__ == "ConvMlp":
         network.pre_logits = nn.Identity()  # VGG: its two layers of 4096 are part of the classifier
     return network

@@ -182,7 +182,8 @@ def _reading(config: EmbedderConfig, network: nn.Module, pre: Preprocessing) -> 
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         height, width = pre.size
         raise UserError(
-            f"{config.backbone!r} cannot take images of {height}×{width}: set another input_size"
+            f"{config.backbone!r} cannot take images of {height}×{width} with {pre.channels} channel(s): "
+            "set another input_size or channels"
         ) from error
     network.train(training)
     return (nn.Identity() if pooled is pool_inside else pool), pooled, dim
