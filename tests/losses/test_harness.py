@@ -354,6 +354,20 @@ def test_nothing_waits_for_the_device(name: str, promise: Promise, monkeypatch: 
     assert torch.autograd.grad(total, student)[0].shape == student.shape
 
 
+@pytest.mark.parametrize("name", PROMISES)
+def test_it_compiles_without_breaks(name: str) -> None:
+    torch.compiler.reset()
+    loss = build(name, PROMISES[name][0])
+    student, teacher = batch(name, dtype=torch.float32)
+    student.requires_grad_()
+    found = []
+    for run in (loss, torch.compile(loss, backend="aot_eager", fullgraph=True)):
+        torch.manual_seed(0)
+        total = run(student, teacher)
+        found.append((total, torch.autograd.grad(total, student)[0]))
+    torch.testing.assert_close(found[0], found[1])
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @every
