@@ -99,6 +99,40 @@ def test_tail_is_the_whole_law_seen_until_the_first_item_from_beyond_the_list() 
     torch.testing.assert_close(torch.autograd.grad(found, student), torch.autograd.grad(expected, student))
 
 
+@pytest.mark.parametrize("length", [1, 2, 3, 5])
+def test_excluding_with_a_tail_is_deleting_the_rows(length: int) -> None:
+    student, teacher = batch(6)
+    exclude = torch.zeros(6, 6, dtype=torch.bool)
+    exclude[2, [0, 5]] = True
+    kept = torch.tensor([1, 2, 3, 4])
+    options: dict[str, Any] = {"alpha": 1.0, "list_length": length, "tail": True}
+    found = soft_darkrank(student, teacher, exclude=exclude, queries=torch.tensor([2]), **options)
+    expected = soft_darkrank(student[kept], teacher[kept], queries=torch.tensor([1]), **options)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found, student), torch.autograd.grad(expected, student))
+
+
+def test_sampled_leaves_excluded_pairs_out() -> None:
+    student, teacher = batch(6)
+    exclude = torch.rand(6, 6, generator=torch.Generator().manual_seed(0)) < 0.4
+    exact = soft_darkrank(student, teacher, alpha=1.0, exclude=exclude)
+    draws = torch.tensor(
+        [
+            soft_darkrank(
+                student,
+                teacher,
+                alpha=1.0,
+                exclude=exclude,
+                method="sampled",
+                num_samples=200,
+                generator=torch.Generator().manual_seed(seed),
+            ).item()
+            for seed in range(30)
+        ]
+    )
+    assert abs(draws.mean().item() - exact.item()) < 5 * draws.std().item() / 30**0.5
+
+
 def test_a_sure_teacher_makes_it_hard() -> None:
     torch.manual_seed(0)
     teacher = 3 ** torch.arange(8.0, dtype=torch.float64).unsqueeze(1) * 10

@@ -20,6 +20,11 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
+def widest(x: Tensor) -> Tensor:
+    """The tensor in float64, which autocast and TF32 leave alone; as it is on a device without float64."""
+    return x if x.device.type == "mps" else x.double()
+
+
 def pairwise_distances(x: Tensor, y: Tensor | None = None, *, squared: bool = False) -> Tensor:
     """Euclidean distances between all rows of ``x`` and all rows of ``y``.
 
@@ -52,11 +57,6 @@ def pairwise_distances(x: Tensor, y: Tensor | None = None, *, squared: bool = Fa
     return distances
 
 
-def _exact(x: Tensor) -> Tensor:
-    """The tensor in the type that products are taken in: float64 where the device has it."""
-    return x if x.device.type == "mps" else x.double()
-
-
 def _squares(x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
     """(n, m) squared distances of rows near the origin; exactly 0 where two rows coincide."""
     norm_x, norm_y = (x * x).sum(1, keepdim=True), (y * y).sum(1, keepdim=True)
@@ -82,7 +82,7 @@ def _pulled(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
     if x.device.type == "cpu":
         exact_weights, exact_x, exact_y = weights, x, y
     else:
-        exact_weights, exact_x, exact_y = _exact(weights), _exact(x), _exact(y)
+        exact_weights, exact_x, exact_y = widest(weights), widest(x), widest(y)
     centre = exact_y.mean(0)
     with torch.autocast(x.device.type, enabled=False):
         products = exact_weights @ (exact_y - centre)
@@ -92,7 +92,7 @@ def _pulled(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
 class _SelfDistances(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, squared: bool) -> Tensor:
-        centred = _exact(x)
+        centred = widest(x)
         centred = centred - centred.mean(0)
         squares = _squares(centred, centred, x.dtype).fill_diagonal_(0.0)
         distances = squares if squared else squares.sqrt_()
@@ -110,7 +110,7 @@ class _SelfDistances(torch.autograd.Function):
 class _CrossDistances(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, y: Tensor, squared: bool) -> Tensor:
-        exact_x, exact_y = _exact(x), _exact(y)
+        exact_x, exact_y = widest(x), widest(y)
         centre = exact_y.mean(0)
         squares = _squares(exact_x - centre, exact_y - centre, x.dtype)
         distances = squares if squared else squares.sqrt_()

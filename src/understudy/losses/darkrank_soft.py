@@ -48,9 +48,9 @@ def soft_darkrank(
     :func:`~understudy.losses.darkrank_hard.hard_darkrank` is its limit for a teacher that is sure. Value and
     gradient are exactly zero at student = teacher.
 
-    Exact costs n·2^n a query for a list of n and keeps 40·2^n bytes at work; ``auto`` is exact up to n = 20,
-    where that is 40 MiB for one query, takes the queries in blocks of at most 64 MiB, and samples longer
-    lists, at n·log n a draw. An exact step is cheap up to about n = 16.
+    Exact costs n·2^n a query for a list of n and has 40·2^n bytes at work, in blocks of queries of at most
+    256 MiB. ``auto`` is exact up to n = 20, where a query's tables take 40 MiB, and samples longer lists, at
+    n·log n a draw. An exact step is cheap up to about n = 16.
 
     Args:
         student: (n, dS) embeddings.

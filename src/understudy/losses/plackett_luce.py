@@ -12,15 +12,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from understudy.losses._distances import at_least_float32
+from understudy.losses._distances import at_least_float32, widest
 
 # exp(±700) is in range of float64, and scores are centred.
 _LINEAR_SPAN = 1400.0
-
-
-def in_scan_precision(scores: Tensor) -> Tensor:
-    """The scores in the type that scans run in: float64 where the device has it."""
-    return scores if scores.device.type == "mps" else scores.double()
 
 
 def remaining_logsumexp(ordered: Tensor) -> Tensor:
@@ -82,7 +77,7 @@ class _OrderedLogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, ordered: Tensor, top: int) -> Tensor:
         scan = _linear_scan if _spans_little(ordered) else _log_scan
-        value, expected = scan(in_scan_precision(ordered), top)
+        value, expected = scan(widest(ordered), top)
         if ctx.needs_input_grad[0]:
             gradient = expected.to(ordered.dtype).neg_()
             gradient[..., :top] += 1

@@ -15,14 +15,15 @@ from torch.autograd.function import once_differentiable
 
 from understudy.losses._distances import at_least_float32
 
-# Five float64 tables of 2^n a query at the most: two normalisers, one probability, two to work in.
+# At most five float64 tables of 2^n a query are at work.
 _BYTES_A_SUBSET = 40
-SUBSET_MEMORY = 2**26
+BLOCK_MEMORY = 2**28  # of the queries that are worked on at once
+QUERY_MEMORY = 2**26  # of one query, for a list to count as short enough
 # The logarithm of an empty sum, finite so that differences of two are.
 _NOTHING = -1e300
 
 
-def exact_fits(items: int, memory: int = SUBSET_MEMORY) -> bool:
+def exact_fits(items: int, memory: int = QUERY_MEMORY) -> bool:
     """Whether the subset tables of one query over that many items fit the stated number of bytes.
 
     Example:
@@ -38,7 +39,7 @@ def plackett_luce_kl(
     *,
     teacher_tail: Tensor | None = None,
     student_tail: Tensor | None = None,
-    memory: int = SUBSET_MEMORY,
+    memory: int = BLOCK_MEMORY,
 ) -> Tensor:
     """KL(P_teacher ‖ P_student) of the two laws over all n! rankings of n items, exactly.
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from understudy.losses._distances import at_least_float32
-from understudy.losses.plackett_luce import expected_choices, in_scan_precision, remaining_logsumexp
+from understudy.losses._distances import at_least_float32, widest
+from understudy.losses.plackett_luce import expected_choices, remaining_logsumexp
 
 # Half a dozen float64 tables of draws × queries × items.
 _BYTES_A_DRAW = 64
@@ -101,7 +101,7 @@ class _SampledDivergence(torch.autograd.Function):
         noise: Iterator[Tensor],
         num_samples: int,
     ) -> Tensor:
-        a, b = in_scan_precision(teacher), in_scan_precision(student)
+        a, b = widest(teacher), widest(student)
         value, gradient, gradient_tail = (
             torch.zeros_like(a[:, 0]),
             torch.zeros_like(a),
@@ -133,7 +133,7 @@ class _Stages:
     def __init__(self, scores: Tensor, tail: Tensor | None, ranking: Tensor) -> None:
         self.scores = scores.expand_as(ranking).gather(-1, ranking)
         self.listed = remaining_logsumexp(self.scores)
-        self.tail = None if tail is None else in_scan_precision(tail).unsqueeze(-1)
+        self.tail = None if tail is None else widest(tail).unsqueeze(-1)
         self.normalisers = self.listed if self.tail is None else torch.logaddexp(self.listed, self.tail)
 
     def ended(self, log_reached: Tensor | None) -> Tensor:

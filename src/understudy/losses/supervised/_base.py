@@ -7,6 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor, nn
 
+from understudy.losses._distances import widest
+
 
 class SupervisedLoss(nn.Module):
     """A loss on embeddings (or logits) and labels, of the labelled rows alone.
@@ -83,15 +85,15 @@ def hinge_sums(positive: Tensor, other: Tensor, different: Tensor, margin: float
         margin: The margin.
 
     Returns:
-        (n, n) sums, float64.
+        (n, n) sums, float64 where the device has it.
 
     Example:
         >>> x, y = torch.tensor([[2.0]]), torch.tensor([[1.0, 2.5, 9.0, 0.0]])
         >>> hinge_sums(x, y, torch.tensor([[True, True, True, False]]), margin=1.0)  # [2]₊ + [0.5]₊ + [−6]₊
         tensor([[2.5000]], dtype=torch.float64)
     """
-    sorted_others = other.double().masked_fill(~different, torch.inf).sort(dim=1).values
+    sorted_others = widest(other).masked_fill(~different, torch.inf).sort(dim=1).values
     sums = sorted_others.masked_fill(sorted_others.isinf(), 0.0).cumsum(1)
-    reach = positive.double() + margin
+    reach = widest(positive) + margin
     exceeded = torch.searchsorted(sorted_others.detach(), reach.detach().contiguous())
     return exceeded * reach - torch.nn.functional.pad(sums, (1, 0)).gather(1, exceeded)

@@ -112,11 +112,12 @@ class LSoftmax(SupervisedLoss):
         self.blend_minimum = blend_minimum
         self.weight = nn.Parameter(torch.empty(num_classes, dim))
         nn.init.kaiming_normal_(self.weight)
-        self.register_buffer("steps", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("steps", torch.zeros(()))
 
     def blend_now(self) -> Tensor:
         """λ of the next step, on the device."""
-        return (self.blend * self.blend_decay**self.steps).clamp_min(self.blend_minimum).float()
+        fallen = self.blend * torch.exp(self.steps * math.log(self.blend_decay))
+        return fallen.clamp_min(self.blend_minimum)
 
     def compare(self, embedding: Tensor, labels: Tensor) -> Tensor:
         """See :func:`l_softmax`; ``embedding`` holds the embedding before normalisation."""

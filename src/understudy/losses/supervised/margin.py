@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from understudy.losses._checks import check_supervised
-from understudy.losses._distances import pairwise_distances
+from understudy.losses._distances import pairwise_distances, widest
 from understudy.losses._relations import require_positive
 from understudy.losses.supervised._base import SupervisedLoss, pair_masks
 
@@ -37,12 +37,14 @@ def distance_weights(
         >>> distance_weights(d, d > 0, dim=3)  # 1/d in three dimensions
         tensor([[0.0000, 0.5455, 0.4545, 0.0000]])
     """
-    clamped = distances.detach().double().clamp_min(cutoff)
+    clamped = widest(distances.detach()).clamp_min(cutoff)
     rest = 1 - clamped.square() / 4
     allowed = negatives & (rest > 0)
     if upper_cutoff is not None:
         allowed = allowed & (clamped < upper_cutoff)
-    log_weights = (2 - dim) * clamped.log() - (dim - 3) / 2 * rest.clamp_min(1e-300).log()
+    log_weights = (2 - dim) * clamped.log() - (dim - 3) / 2 * rest.clamp_min(
+        torch.finfo(rest.dtype).tiny
+    ).log()
     weights = log_weights.masked_fill(~allowed, -torch.inf).softmax(1)
     return torch.where(allowed, weights, 0.0).to(distances.dtype)
 
@@ -57,9 +59,9 @@ def draw(weights: Tensor, generator: Generator | None = None) -> Tensor:
         tensor([[1, 1],
                 [0, 0]])
     """
-    cumulative = weights.double().cumsum(1)
-    cumulative = cumulative / cumulative[:, -1:].clamp_min(1e-300)
-    uniform = torch.rand(weights.shape, dtype=torch.float64, device=weights.device, generator=generator)
+    cumulative = widest(weights).cumsum(1)
+    cumulative = cumulative / cumulative[:, -1:].clamp_min(torch.finfo(cumulative.dtype).tiny)
+    uniform = torch.rand(weights.shape, dtype=cumulative.dtype, device=weights.device, generator=generator)
     return torch.searchsorted(cumulative, uniform, right=True).clamp_max(weights.shape[1] - 1)
 
 
