@@ -59,7 +59,7 @@ class TeacherConfig(Section):
     )
 
 
-DEFAULT_LOSSES: tuple[dict[str, Any], ...] = ({"name": "hard_darkrank"},)
+DEFAULT_LOSSES: tuple[dict[str, Any], ...] = ({"name": "similarity_kl"},)
 """What ``losses: [default]`` stands for: what won on the committed studies."""
 
 

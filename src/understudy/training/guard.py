@@ -42,13 +42,13 @@ class NaNGuard:
         names = sorted(values, key=lambda name: name == "loss")  # a part says more than the sum
         if self._immediate:
             for name in names:
-                value = float(values[name])
+                value = float(values[name].detach())
                 if not math.isfinite(value):
                     raise NotFinite(_sentence(name, value, step))
             return
         if names[0] not in self._names:
             self._names += names
-        finite = torch.stack([torch.isfinite(values[name]).all() for name in names])
+        finite = torch.stack([torch.isfinite(values[name].detach()).all() for name in names])
         part = torch.argmin(finite.int()) + self._names.index(names[0])
         seen = torch.stack([torch.full_like(part, step), part])
         self._latch = torch.where((self._latch[0] < 0) & ~finite.all(), seen, self._latch)
