@@ -2,8 +2,8 @@
 
     python benchmarks/train_typefaces_teacher.py [--run runs/typefaces-teacher]
 
-The configuration is `src/understudy/recipes/teachers/typefaces.yaml`. A GPU takes about a minute, two CPU cores
-most of an hour.
+The configuration is `src/understudy/recipes/teachers/typefaces.yaml`. A GPU takes about a minute, two CPU
+cores most of an hour.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ def draw_class(number: int, generator: np.random.Generator, size: int = 16) -> n
     angle = np.pi * number / 7
     wave = np.sin(2 * np.pi * (2 + number % 3) * (x * np.cos(angle) + y * np.sin(angle)) + number)
     noisy = 127 + 90 * wave + generator.normal(0, 20, (size, size))
-    return np.clip(noisy, 0, 255).astype(np.uint8)
+    image: np.ndarray = np.clip(noisy, 0, 255).astype(np.uint8)
+    return image
 
 
 @pytest.fixture
