@@ -179,6 +179,9 @@ class RunConfig(Section):
     losses: tuple[Annotated[LossConfig, _from_word("name")], ...] = Field(
         (), description="distillation losses"
     )
+    preset: str | None = Field(
+        None, description="a paper's own set of losses, darkrank_base or darkrank_code; others are added to it"
+    )
     s2sd: S2SDConfig | None = Field(None, description="train with S2SD instead of `supervised`")
     sampler: Annotated[SamplerConfig, _from_word("kind")] = Field(
         default_factory=SamplerConfig, description="batches"
@@ -222,6 +225,8 @@ class RunConfig(Section):
                 for loss in value["losses"]
                 for item in (DEFAULT_LOSSES if loss in ("default", {"name": "default"}) else (loss,))
             ]
+        if value.get("preset") is not None:
+            _add_preset(value)
         return value
 
     @model_validator(mode="after")
@@ -240,6 +245,18 @@ class RunConfig(Section):
         if self.s2sd is not None and self.supervised:
             raise ValueError("`s2sd` brings its own supervised loss (`s2sd.base`): leave `supervised` out")
         return self
+
+
+def _add_preset(value: dict[str, Any]) -> None:
+    """Writes a preset's losses out, before those that are named beside it."""
+    from understudy.losses.presets import preset
+
+    try:
+        losses = preset(str(value.pop("preset")))
+    except LookupError as error:
+        raise ValueError(error.args[0]) from None
+    for key in ("supervised", "losses"):
+        value[key] = [*losses[key], *(value.get(key) or ())]
 
 
 def parse(section: type[Section], value: Mapping[str, Any], *, where: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,20 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing.spawn as mp
+import torch.multiprocessing as mp
 from torch import Tensor
 
+from understudy.config import RunConfig, parse
+from understudy.data.batches import Batch
+from understudy.data.items import Items
 from understudy.losses import LOSSES, build_loss
+from understudy.models import build_embedder
+from understudy.teachers import LiveTeacher
 from understudy.training import distributed
+from understudy.training.build_terms import build_terms
+from understudy.training.caching import cached_backward
 from understudy.training.step import Step
+from understudy.training.task import Task
 from understudy.training.terms import DistillationTerm, SupervisedTerm, Term
 
 COUNTS = {1: [14], 2: [8, 6], 3: [6, 5, 3]}
@@ -23,7 +32,7 @@ DIM, TEACHER_DIM, CLASSES = 6, 9, 4
 
 def in_processes(world: int, work: Callable[[int, int, Path], None], folder: Path) -> None:
     """Runs ``work(rank, world, folder)`` in processes that share a gloo group."""
-    mp.start_processes(_start, args=(world, work, folder), nprocs=world, start_method="spawn")
+    mp.spawn(_start, args=(world, work, folder), nprocs=world)  # type: ignore[attr-defined, no-untyped-call]
 
 
 def _start(rank: int, world: int, work: Callable[[int, int, Path], None], folder: Path) -> None:
@@ -131,6 +140,59 @@ def test_gradients_are_averaged_and_missing_ones_count_as_zero(tmp_path: Path) -
         first, second = torch.load(tmp_path / f"{rank}.pt")
         torch.testing.assert_close(first, torch.full((3,), 0.5))
         torch.testing.assert_close(second, torch.zeros(2, 2))
+
+
+def _whole_task() -> Task:
+    """Every kind of term at once: labels, relations, rows, a projection, a classifier and random draws."""
+    torch.manual_seed(0)
+    size = {"input_size": (16, 16), "freeze_bn": True}
+    student = build_embedder({"backbone": "smallconv_8", "dim": DIM, **size})
+    teacher = LiveTeacher(build_embedder({"backbone": "smallconv_8", "dim": TEACHER_DIM, **size}))
+    losses = [
+        {"name": "hard_darkrank"},
+        {"name": "absolute_teacher"},
+        {"name": "soft_darkrank", "args": {"method": "sampled", "num_samples": 4}},
+    ]
+    config = parse(
+        RunConfig,
+        {"supervised": ["multi_similarity", "cross_entropy"], "losses": losses, "teachers": "t"},
+        where="test",
+    )
+    classes = tuple("abcd")
+    built, classifier = build_terms(config, config.supervised, student, {"main": teacher}, classes)
+    return Task(student, built, {"main": teacher}, classifier=classifier, seed=4)
+
+
+def _images(rows: slice) -> Batch:
+    generator = torch.Generator().manual_seed(5)
+    images = torch.randint(0, 256, (14, 1, 16, 16), generator=generator, dtype=torch.uint8)
+    labels = torch.arange(14) % CLASSES
+    return Batch(Items(torch.arange(14)[rows], images[rows]), labels[rows], step=3)
+
+
+def _task_gradients(rank: int, world: int, folder: Path, pieces: int = 1) -> None:
+    task = _whole_task().train()
+    start = sum(COUNTS[world][:rank])
+    batch = _images(slice(start, start + COUNTS[world][rank]))
+    if pieces > 1:
+        cached_backward(task, batch, pieces)
+    else:
+        task(batch)["loss"].backward()
+    distributed.mean_gradients(list(task.parameters()))
+    torch.save([p.grad for p in task.parameters()], folder / f"{rank}.pt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("world", "pieces"), [(2, 1), (3, 1), (2, 3)])
+def test_a_whole_task_gets_the_gradient_of_one_process(world: int, pieces: int, tmp_path: Path) -> None:
+    in_processes(world, functools.partial(_task_gradients, pieces=pieces), tmp_path)
+    _task_gradients(0, 1, tmp_path / "..")
+    alone = torch.load(tmp_path / ".." / "0.pt")
+    for rank in range(world):
+        together = torch.load(tmp_path / f"{rank}.pt")
+        assert len(together) == len(alone)
+        for ours, expected in zip(together, alone, strict=True):
+            torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_one_process_gathers_nothing() -> None:

@@ -76,7 +76,7 @@ def read_image(
     try:
         with Image.open(path) as opened:
             opened.load()
-            image = _plain(ImageOps.exif_transpose(opened), channels)
+            image = plain(ImageOps.exif_transpose(opened), channels)
     except FileNotFoundError as error:
         raise UnreadableImageError(f"{name} does not exist", "check the path") from error
     except (IsADirectoryError, PermissionError) as error:
@@ -136,7 +136,7 @@ def list_images(folder: str | Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def _plain(image: Image.Image, channels: int) -> Image.Image:
+def plain(image: Image.Image, channels: int) -> Image.Image:
     """Grey or RGB, 8 bits, opaque."""
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers of unknown range")

@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from understudy.data.images import _plain, read_image
+from understudy.data.images import plain, read_image
 from understudy.data.preprocessing import Preprocessing, decode
 from understudy.data.render import render
 from understudy.errors import UserError
@@ -109,7 +109,7 @@ def _plain_picture(image: object, number: int, channels: int) -> Image.Image:
     if not isinstance(image, Image.Image):
         raise UserError(f"image {number} is a {type(image).__name__}: pass paths, PIL images or uint8 arrays")
     try:
-        return _plain(ImageOps.exif_transpose(image), channels)
+        return plain(ImageOps.exif_transpose(image), channels)
     except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"image {number} cannot be read ({error}): replace or remove it") from error
 

@@ -45,6 +45,11 @@ class Step:
             self._gathered[id(local)] = (local, distributed.gather(local, self.counts))
         return self._gathered[id(local)][1]
 
+    def own_rows(self) -> Tensor:
+        """Where this process's rows stand among the gathered ones."""
+        start = sum(self.counts[: distributed.rank()])
+        return torch.arange(start, start + self.labels.shape[0], device=self.labels.device)
+
     def local_share(self) -> float:
         """The factor on a mean over local rows that makes the average over processes a global mean."""
         counts = self.counts

@@ -107,9 +107,13 @@ class DistillationTerm(Term):
         if not self.relational:
             value: Tensor = self.loss(student, taught)
             return value * step.local_share()
-        extra = {"generator": step.generator(self._salt)} if self._draws else {}
+        extra: dict[str, object] = {"generator": step.generator(self._salt)} if self._draws else {}
+        share = 1.0
+        if len(step.counts) > 1 and getattr(self.loss, "splits_by_query", False):
+            extra["queries"] = step.own_rows()  # each process asks for its own rows only
+            share = step.local_share()
         related: Tensor = self.loss(step.everywhere(student), step.everywhere(taught), **extra)
-        return related
+        return related * share
 
 
 class MapsTerm(Term):
