@@ -31,7 +31,7 @@ def capture(step: Call, device: torch.device) -> Call:
 
     def replay() -> object:
         graph.replay()
-        return kept
+        return step, kept  # the graph reads and writes their memory: it must outlive this function
 
     return replay
 
