@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import errno
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +32,26 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def make_images() -> Callable[..., Path]:
     return make_folder
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], contextlib.AbstractContextManager[None]]:
+    """A disk on which every file may have so many bytes and no more.
+
+    A limit on the size of files stops a write half-way as a full disk does, only with another number.
+    """
+
+    @contextlib.contextmanager
+    def room_for(size: int) -> Iterator[None]:
+        old = resource.getrlimit(resource.RLIMIT_FSIZE)
+        monkeypatch.setattr(errno, "ENOSPC", errno.EFBIG)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+    return room_for
 
 
 def make_folder(root: Path, classes: int = 8, images: int = 6, *, splits: tuple[str, ...] = ()) -> Path:

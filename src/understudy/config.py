@@ -16,6 +16,8 @@ from understudy.models.config import EmbedderConfig
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
 Natural = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Section(BaseModel):
@@ -41,7 +43,7 @@ class DataConfig(Section):
         description="share of the training classes set aside for validation where there is no val split",
     )
     label_fraction: Fraction = Field(1.0, description="share of the training classes whose labels are used")
-    split_seed: int = Field(
+    split_seed: Seed = Field(
         0, description="seed of the validation split and of the choice of labelled classes"
     )
     skip_unreadable: bool = Field(False, description="leave unreadable images out instead of stopping")
@@ -131,7 +133,7 @@ class OptimConfig(Section):
     )
     weight_decay: float = Field(1e-4, ge=0.0, description="not applied to biases and normalisation layers")
     momentum: float = Field(0.9, ge=0.0, lt=1.0, description="momentum of sgd")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="betas of adamw")
+    betas: tuple[Decay, Decay] = Field((0.9, 0.999), description="betas of adamw")
     clip: float | None = Field(None, gt=0.0, description="largest norm of the gradient")
 
 
@@ -180,7 +182,8 @@ class RunConfig(Section):
         (), description="distillation losses"
     )
     preset: str | None = Field(
-        None, description="a paper's own set of losses, darkrank_base or darkrank_code; others are added to it"
+        None,
+        description="a paper's own set of losses, darkrank_base or darkrank_code; others are added to it",
     )
     s2sd: S2SDConfig | None = Field(None, description="train with S2SD instead of `supervised`")
     sampler: Annotated[SamplerConfig, _from_word("kind")] = Field(
@@ -189,7 +192,7 @@ class RunConfig(Section):
     augment: Augmentation | None = Field(
         None, description="what varies between views; default: what suits the data set"
     )
-    view_seed: int | None = Field(
+    view_seed: Seed | None = Field(
         None,
         description="seed of the views; default: seed. Runs that share it can share stored teacher views",
     )
@@ -206,7 +209,7 @@ class RunConfig(Section):
     )
     ema: Fraction = Field(0.0, description="decay of the weights' moving average; 0: none")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
-    seed: int = Field(0, description="seed of weights, batches and views")
+    seed: Seed = Field(0, description="seed of weights, batches and views")
     log_every: Positive = Field(20, description="steps between lines in metrics.jsonl")
     checkpoint_every: Positive = Field(200, description="steps between checkpoints")
     keep_checkpoints: Positive = Field(2, description="checkpoints kept")
@@ -326,6 +329,24 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
+
+
+def first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """The dotted name of the first setting in which two trees differ, or None when they are equal.
+
+    Example:
+        >>> first_difference({"seed": 0, "optim": {"lr": 1}}, {"seed": 0, "optim": {"lr": 3}})
+        'optim.lr'
+    """
+    for key in sorted({*old, *new}):
+        first, second = old.get(key), new.get(key)
+        if isinstance(first, Mapping) and isinstance(second, Mapping):
+            inner = first_difference(first, second)
+            if inner is not None:
+                return f"{key}.{inner}"
+        elif first != second:
+            return key
+    return None
 
 
 def _sentence(section: type[BaseModel], error: ValidationError) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from understudy.config import RunConfig, parse
-from understudy.data import Dataset, Manifest, Pixels, open_dataset
+from understudy.data import Manifest, open_dataset
 from understudy.data.table import Table, write_table
 from understudy.errors import UserError
 from understudy.evaluation import Report, embed_pixels, metric_learning
@@ -134,6 +134,7 @@ def embed(
     split: str | None = None,
     batch_size: int = 256,
     device: str = "auto",
+    skip_unreadable: bool = False,
     reporter: Reporter | None = None,
 ) -> Table:
     """Embeds images and stores the vectors with their ids.
@@ -145,6 +146,7 @@ def embed(
         split: Only this split of the manifest; none: every row.
         batch_size: Images at a time.
         device: ``auto``, ``cpu``, ``cuda``, ….
+        skip_unreadable: Leave unreadable images out instead of stopping.
         reporter: Shown the progress.
 
     Returns:
@@ -156,11 +158,10 @@ def embed(
     out = Path(out)
     if out.exists():
         raise UserError(f"{str(out)!r} exists already: pass another place for the table or remove it first")
-    dataset = open_dataset(data)
     model = _loaded(model)
-    rows = _rows(dataset, split)
-    vectors = _embed(model, dataset, rows, batch_size, device, reporter or Reporter(quiet=True))
-    ids = [dataset.manifest.ids[row] for row in rows]
+    source = _Source(data, split, batch_size, device, skip_unreadable, reporter)
+    rows, vectors = source.embedded(model, source.rows)
+    ids = [source.dataset.manifest.ids[row] for row in rows]
     write_table(
         out, vectors, ids, metadata={"teacher": model.config.backbone, "normalized": model.config.normalize}
     )
@@ -175,6 +176,7 @@ def evaluate(
     teacher: str | Path | None = None,
     batch_size: int = 256,
     device: str = "auto",
+    skip_unreadable: bool = False,
     reporter: Reporter | None = None,
 ) -> Report:
     """Measures how a model, or a table of vectors, ranks a data set.
@@ -188,6 +190,7 @@ def evaluate(
         teacher: A teacher reference or a table of its vectors, to measure agreement with.
         batch_size: Images at a time.
         device: ``auto``, ``cpu``, ``cuda``, ….
+        skip_unreadable: Leave unreadable images out instead of stopping.
         reporter: Shown the progress.
 
     Returns:
@@ -196,14 +199,15 @@ def evaluate(
     Raises:
         UserError: Something cannot be read, or there is nothing to measure.
     """
-    reporter = reporter or Reporter(quiet=True)
-    dataset = open_dataset(data)
-    rows = _rows(dataset, split if split is not None or not len(dataset.manifest.rows("test")) else "test")
-    vectors = _vectors(query, dataset, rows, batch_size, device, reporter)
+    source = _Source(data, split, batch_size, device, skip_unreadable, reporter)
+    if split is None and len(source.dataset.manifest.rows("test")):
+        source.rows = source.dataset.manifest.rows("test")
+    rows, vectors = source.vectors(query, source.rows)
     reference = None
     if teacher is not None:
-        reference = _reference(str(teacher), dataset, rows, batch_size, device, reporter)
-    return metric_learning(vectors, dataset.manifest.label_codes()[rows], reference=reference)
+        kept, reference = source.vectors(str(teacher), rows)
+        vectors, rows = vectors[np.isin(rows, kept)], kept
+    return metric_learning(vectors, source.dataset.manifest.label_codes()[rows], reference=reference)
 
 
 def _run(value: dict[str, Any], supervised: Sequence[Loss] | None, out: str | Path, resume: bool) -> Run:
@@ -226,58 +230,60 @@ def _loaded(model: Embedder | str | Path) -> Embedder:
     return model if isinstance(model, Embedder) else load(model)
 
 
-def _rows(dataset: Dataset, split: str | None) -> np.ndarray:
-    rows = np.arange(len(dataset.manifest)) if split is None else dataset.manifest.rows(split)
-    if not len(rows):
-        raise UserError(f"{dataset.name!r} has no images in the split {split!r}: pass another --split")
-    return rows
+class _Source:
+    """The images of a call, and how they are read and embedded."""
 
+    def __init__(
+        self,
+        data: str | Path | Manifest,
+        split: str | None,
+        batch_size: int,
+        device: str,
+        skip_unreadable: bool,
+        reporter: Reporter | None,
+    ) -> None:
+        self.dataset = open_dataset(data)
+        manifest = self.dataset.manifest
+        self.rows = np.arange(len(manifest)) if split is None else manifest.rows(split)
+        if not len(self.rows):
+            raise UserError(
+                f"{self.dataset.name!r} has no images in the split {split!r}: pass another --split"
+            )
+        self.batch_size = batch_size
+        self.device = find_device(device)
+        self.skip_unreadable = skip_unreadable
+        self.reporter = reporter or Reporter(quiet=True)
 
-def _decoded(model: Embedder, dataset: Dataset, rows: np.ndarray, reporter: Reporter) -> Pixels:
-    pre = model.preprocessing
-    reporter.start("decode", total=len(rows))
-    pixels = dataset.pixels(
-        rows,
-        resize=pre.resize,
-        mode=pre.mode,
-        channels=pre.channels,
-        interpolation=pre.interpolation,
-        progress=reporter.tick,
-    )
-    reporter.stop()
-    return pixels
+    def embedded(self, model: Embedder, rows: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
+        """The rows that could be read, and their embeddings on the processor."""
+        pre = model.preprocessing
+        self.reporter.start("decode", total=len(rows))
+        pixels = self.dataset.pixels(
+            rows,
+            resize=pre.resize,
+            mode=pre.mode,
+            channels=pre.channels,
+            interpolation=pre.interpolation,
+            skip_unreadable=self.skip_unreadable,
+            progress=self.reporter.tick,
+        ).to(self.device)
+        self.reporter.start("embed", total=len(pixels))
+        vectors = embed_pixels(
+            model.to(self.device), pixels, batch_size=self.batch_size, progress=self.reporter.tick
+        )
+        self.reporter.stop()
+        return pixels.rows.cpu().numpy(), vectors.cpu()
 
-
-def _embed(
-    model: Embedder, dataset: Dataset, rows: np.ndarray, batch_size: int, device: str, reporter: Reporter
-) -> torch.Tensor:
-    place = find_device(device)
-    pixels = _decoded(model, dataset, rows, reporter).to(place)
-    return embed_pixels(
-        model.to(place), pixels, torch.from_numpy(rows).to(place), batch_size=batch_size
-    ).cpu()
-
-
-def _vectors(
-    query: Embedder | str | Path,
-    dataset: Dataset,
-    rows: np.ndarray,
-    batch_size: int,
-    device: str,
-    reporter: Reporter,
-) -> torch.Tensor:
-    if not isinstance(query, Embedder) and (Path(query) / "table.json").is_file():
-        table = Table.open(query)
-        return torch.from_numpy(table.read(table.rows([dataset.manifest.ids[row] for row in rows])))
-    return _embed(_loaded(query), dataset, rows, batch_size, device, reporter)
-
-
-def _reference(
-    teacher: str, dataset: Dataset, rows: np.ndarray, batch_size: int, device: str, reporter: Reporter
-) -> torch.Tensor:
-    if (Path(teacher) / "table.json").is_file():
-        return _vectors(teacher, dataset, rows, batch_size, device, reporter)
-    opened = open_teacher(teacher)
-    if not isinstance(opened, LiveTeacher):
-        raise UserError(f"the teacher {teacher!r} is not a model: pass a table of its vectors")
-    return _embed(opened.model, dataset, rows, batch_size, device, reporter)
+    def vectors(self, maker: Embedder | str | Path, rows: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
+        """The same from a model, a saved one, a table, or a teacher's reference."""
+        if isinstance(maker, Embedder):
+            return self.embedded(maker, rows)
+        if (Path(maker) / "table.json").is_file():
+            table = Table.open(maker)
+            return rows, torch.from_numpy(
+                table.read(table.rows([self.dataset.manifest.ids[row] for row in rows]))
+            )
+        opened = open_teacher(maker)
+        if not isinstance(opened, LiveTeacher):
+            raise UserError(f"the teacher {str(maker)!r} is not a model: pass a table of its vectors")
+        return self.embedded(opened.model, rows)

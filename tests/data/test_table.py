@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from safetensors.numpy import load_file
 
 from understudy.data.table import Table, write_table
+from understudy.data.table_files import write_vectors
 from understudy.errors import UserError
 
 META = {"teacher": "vit", "size": [224, 224]}
@@ -181,3 +183,20 @@ def test_a_place_without_a_table_is_named(tmp_path: Path) -> None:
         Table.open(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"it has no table.json"):
         Table.open(tmp_path)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    with pytest.raises(UserError, match="no space left while writing"), full_disk(2000):
+        write_table(
+            tmp_path / "t", np.ones((1000, 4), np.float32), list(map(str, range(1000))), metadata=META
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_the_file_is_one_that_the_library_reads(tmp_path: Path, dtype: type[np.floating]) -> None:
+    vectors = np.random.default_rng(0).normal(size=(5, 3)).astype(dtype)
+    write_vectors(tmp_path / "f", vectors)
+    np.testing.assert_array_equal(load_file(tmp_path / "f")["vectors"], vectors)

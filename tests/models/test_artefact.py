@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -157,13 +157,9 @@ def test_an_existing_directory_is_kept_unless_told_otherwise(model: Embedder, sa
 
 
 def test_a_full_disk_leaves_nothing_behind(
-    model: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Embedder, tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
 ) -> None:
-    def full(*_args: object, **_kwargs: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(UserError, match="no space left"):
+    with pytest.raises(UserError, match="no space left"), full_disk(4096):
         save_artefact(model, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 

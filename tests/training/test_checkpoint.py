@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,13 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     torch.save({"x": Payload()}, tmp_path / "step-00000001.pt")
     with pytest.raises(UserError, match="none of the checkpoints"):
         latest_checkpoint(tmp_path, lambda _: None)
+
+
+def test_a_full_disk_is_one_sentence_and_keeps_the_checkpoints_that_are_there(
+    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    save_checkpoint(tmp_path, 5, {"step": 5, "w": torch.zeros(1000)}, keep=1)
+    with pytest.raises(UserError, match=r"no space left while writing .*step-00000010\.pt"), full_disk(2000):
+        save_checkpoint(tmp_path, 10, {"step": 10, "w": torch.zeros(1000)}, keep=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000005.pt"]
+    assert latest_checkpoint(tmp_path, pytest.fail) is not None

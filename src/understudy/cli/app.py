@@ -17,6 +17,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's own, which typer does not name
+
 
 def main() -> None:
     """Runs a command; exits with 0, with 2 on a user's mistake, with 1 on anything else."""
@@ -24,13 +26,27 @@ def main() -> None:
     from understudy.training.signals import Stopped
 
     try:
-        app()
+        status = app(standalone_mode=False)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(_complain(f"error: {error}", 2))
+    except _UsageError as error:
+        sys.exit(_complain(_usage(error), 2))
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(_complain(f"{stopped}: run the same command again (train and distill with --resume)", 1))
+    if status:  # typer makes a number of Ctrl-C
+        sys.exit(_complain("interrupted", 1))
+
+
+def _complain(sentence: str, status: int) -> int:
+    print(sentence, file=sys.stderr)
+    return status
+
+
+def _usage(error: BaseException) -> str:
+    """What was wrong with the words of the command line; the help itself where there were none."""
+    message: str = error.format_message()  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    if "\n" in message or context is None:
+        return message
+    sentence = f"{message[:1].lower()}{message[1:]}".rstrip(".")
+    return f"error: {sentence}: see {context.command_path} --help"

@@ -18,10 +18,22 @@ def embed(
     split: Annotated[str | None, typer.Option(help="only this split of the manifest")] = None,
     batch_size: Annotated[int, typer.Option(help="images embedded at a time", min=1)] = 256,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="leave unreadable images out instead of stopping")
+    ] = False,
 ) -> None:
     """Embed every image of a data set and store the vectors with their ids."""
     from understudy.training.progress import Reporter
     from understudy.verbs import embed as run
 
-    table = run(model, data, out, split=split, batch_size=batch_size, device=device, reporter=Reporter())
+    table = run(
+        model,
+        data,
+        out,
+        split=split,
+        batch_size=batch_size,
+        device=device,
+        skip_unreadable=skip_unreadable,
+        reporter=Reporter(),
+    )
     typer.echo(f"{len(table)} vectors of dimension {table.dim}: {out}")

@@ -27,6 +27,9 @@ def evaluate(
     ] = None,
     batch_size: Annotated[int, typer.Option(help="images embedded at a time", min=1)] = 256,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="leave unreadable images out instead of stopping")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="print the report as JSON")] = False,
 ) -> None:
     """Measure ranking (with labels) and agreement with a teacher (with none)."""
@@ -40,6 +43,7 @@ def evaluate(
         teacher=teacher,
         batch_size=batch_size,
         device=device,
+        skip_unreadable=skip_unreadable,
         reporter=Reporter(quiet=json),
     )
     if out is not None:

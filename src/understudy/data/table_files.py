@@ -17,10 +17,20 @@ _LONGEST_HEADER = 2**20
 
 
 def write_vectors(path: Path, vectors: np.ndarray) -> None:
-    """Writes a float32 or float16 matrix as the safetensors tensor ``vectors``."""
-    from safetensors.numpy import save_file
+    """Writes a float32 or float16 matrix as the safetensors tensor ``vectors``.
 
-    save_file({_NAME: np.ascontiguousarray(vectors)}, path)
+    By hand, for the library makes a copy in memory, or hides that the disk is full.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    code = next(code for code, dtype in _TYPES.items() if dtype == vectors.dtype)
+    entry = {"dtype": code, "shape": vectors.shape, "data_offsets": [0, vectors.nbytes]}
+    header = json.dumps({_NAME: entry}, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.write(np.ascontiguousarray(vectors, dtype=_TYPES[code]).data)
 
 
 def map_vectors(path: Path) -> np.ndarray:

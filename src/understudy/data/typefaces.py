@@ -177,11 +177,11 @@ def _cached(size: int, file: Path) -> _Glyphs:
 
 
 def _save(glyphs: _Glyphs, file: Path) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     tensors = {"images": glyphs.images, "characters": glyphs.characters, "faces": glyphs.faces}
     with atomic_file(file) as draft:
-        save_file(tensors, draft, metadata={"sha256": glyphs.digest()})
+        draft.write_bytes(save(tensors, metadata={"sha256": glyphs.digest()}))
 
 
 def _load(file: Path, size: int) -> _Glyphs | None:

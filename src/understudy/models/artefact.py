@@ -70,7 +70,7 @@ def save_artefact(
         >>> load(place).dim
         16
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     directory = Path(directory)
     state = {name: _stored(tensor, dtype) for name, tensor in model.state_dict().items()}
@@ -83,7 +83,8 @@ def save_artefact(
         "dtype": "float64" if any(t.dtype == torch.float64 for t in state.values()) else "float32",
     }
     with atomic_directory(directory, overwrite=overwrite) as draft:
-        save_file(state, draft / WEIGHTS, metadata={"format": "pt"})
+        # not save_file: on a full disk it raises an error of its own
+        (draft / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
         write_json(draft / CONFIG, config)
         write_json(draft / "metrics.json", dict(metrics or {}))
         write_text(draft / "README.md", card if card is not None else model_card(model, metrics=metrics))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -16,8 +17,12 @@ from understudy.errors import UserError, suggest
 class ChoiceConfig(Section):
     """Settings picked on the validation split, by the same rule for every row."""
 
-    among: tuple[dict[str, Any], ...] = Field(description="settings laid over the row's, one of them chosen")
-    seeds: tuple[int, ...] = Field((1000,), description="seeds of the trial runs, not used again")
+    among: tuple[dict[str, Any], ...] = Field(
+        min_length=1, description="settings laid over the row's, one of them chosen"
+    )
+    seeds: tuple[int, ...] = Field(
+        (1000,), min_length=1, description="seeds of the trial runs, not used again"
+    )
     metric: str = Field("recall@1", description="the validation figure that decides")
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="settings of the trial runs alone, such as fewer steps"
@@ -50,13 +55,44 @@ class StudyConfig(Section):
 
     @model_validator(mode="after")
     def _names(self) -> StudyConfig:
-        names = [row.name for row in self.rows]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"two rows are named {twice[0]!r}: give each its own name")
+        folders: dict[str, str] = {}
+        for row in self.rows:
+            folder = slug(row.name)
+            if not folder:
+                raise ValueError(f"the row's name {row.name!r} has no letter or digit: give it one")
+            if folders.get(folder) == row.name:
+                raise ValueError(f"two rows are named {row.name!r}: give each its own name")
+            if folder in folders:
+                raise ValueError(
+                    f"the rows {folders[folder]!r} and {row.name!r} are too alike: change one of the names"
+                )
+            folders[folder] = row.name
+        trained = [row.name for row in self.rows if row.teacher is None]
+        if not trained:
+            raise ValueError("no row is trained: add one without `teacher`")
         for name in (name for pair in self.tests for name in pair):
-            if name not in names:
-                raise ValueError(f"`tests` names a row {name!r} that does not exist: {suggest(name, names)}")
+            if name not in trained:
+                raise ValueError(
+                    f"`tests` names a row {name!r} that is not trained: {suggest(name, trained)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _seeds(self) -> StudyConfig:
+        seeds = self.seed_list
+        if not seeds or len(set(seeds)) < len(seeds):
+            raise ValueError(f"`seeds` must be one or more, each once, not {list(seeds)}")
+        for row in self.rows:
+            if row.choose is None:
+                continue
+            if row.teacher is not None:
+                raise ValueError(f"the row {row.name!r} is a teacher's, which has nothing to `choose`")
+            again = set(seeds) & set(row.choose.seeds)
+            if again:
+                raise ValueError(
+                    f"the row {row.name!r} chooses with seed {min(again)}, with which it is measured too: "
+                    "choose with other seeds"
+                )
         return self
 
     @property
@@ -80,6 +116,16 @@ class StudyConfig(Section):
             value = merge(value, layer)
         config: RunConfig = parse(RunConfig, value, where=f"row {row.name!r}")
         return config
+
+
+def slug(name: str) -> str:
+    """A row's name as a folder's.
+
+    Example:
+        >>> slug("Student alone, 5 % of the labels")
+        'student-alone-5-of-the-labels'
+    """
+    return re.sub(r"[^\w.]+", "-", name.lower()).strip("-.")
 
 
 def recipe_names() -> list[str]:

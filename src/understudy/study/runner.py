@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import platform
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ import yaml
 from understudy._version import __version__
 from understudy.config import RunConfig
 from understudy.errors import UserError
-from understudy.files import write_json, write_text
+from understudy.files import atomic_directory, write_json, write_text
 from understudy.models import load
 from understudy.models.speed import images_per_second
-from understudy.study.config import RowConfig, StudyConfig
+from understudy.study.check import CHOICE, check_study
+from understudy.study.config import RowConfig, StudyConfig, slug
 from understudy.study.jobs import Job, run_jobs
 from understudy.study.statistics import mean_and_deviation, paired_test
 from understudy.study.table import to_markdown
@@ -48,12 +48,10 @@ def run_study(
     """
     out = Path(out)
     reporter = reporter or Reporter()
-    _claim(study, out)
-    for row in study.rows:  # every mistake is found before the first hour is spent
-        study.run_config(row, study.seed_list[0])
-        for settings in row.choose.among if row.choose else ():
-            study.run_config(row, study.seed_list[0], settings)
     workshop = Workshop()
+    _refuse_others(study, out)
+    check_study(study, workshop)
+    _claim(study, out)
     chosen = _choose(study, out, workers, workshop, reporter)
     jobs = {
         (row.name, seed): Job(
@@ -78,28 +76,25 @@ def run_study(
     return results
 
 
-def slug(name: str) -> str:
-    """A row's name as a folder's.
-
-    Example:
-        >>> slug("Student alone, 5 % of the labels")
-        'student-alone-5-of-the-labels'
-    """
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
-
-
-def _claim(study: StudyConfig, out: Path) -> None:
-    text = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+def _refuse_others(study: StudyConfig, out: Path) -> None:
     file = out / "study.yaml"
     if file.is_file():
-        if file.read_text(encoding="utf-8") != text:
+        if file.read_text(encoding="utf-8") != _as_yaml(study):
             raise UserError(
                 f"{str(out)!r} holds a different study: pass another --out, or remove that directory"
             )
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{str(out)!r} exists already and is not a study: pass another --out")
-    else:
-        write_text(file, text)
+
+
+def _claim(study: StudyConfig, out: Path) -> None:
+    if not (out / "study.yaml").is_file():
+        with atomic_directory(out, overwrite=True) as draft:
+            (draft / "study.yaml").write_text(_as_yaml(study), encoding="utf-8")
+
+
+def _as_yaml(study: StudyConfig) -> str:
+    return yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def _choose(
@@ -114,9 +109,7 @@ def _choose(
             trials[row.name, number] = [
                 Job(
                     f"choosing for {row.name}: {settings}, seed {seed}",
-                    study.run_config(
-                        row, seed, settings, row.choose.overrides, {"evaluation": {"split": "val"}}
-                    ),
+                    study.run_config(row, seed, settings, row.choose.overrides, CHOICE),
                     out / "choice" / slug(row.name) / f"{number}" / f"seed-{seed}",
                 )
                 for seed in row.choose.seeds

@@ -1,29 +1,27 @@
-"""Puts a run together: images, teachers, student, losses and batches, every mistake found before training."""
+"""Puts a run together: the plan, the images, what the teachers answer, and the batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
+from torch import nn
 
 from understudy.config import RunConfig
 from understudy.data.batches import Batch, Batches
 from understudy.data.samplers import BatchStream
-from understudy.errors import UserError
 from understudy.evaluation import Report
-from understudy.models import build_embedder
+from understudy.losses import LSoftmax
 from understudy.models.embedder import Embedder
-from understudy.teachers import LiveTeacher, Teacher
-from understudy.teachers.protocol import View
+from understudy.teachers import LiveTeacher
 from understudy.training import distributed
-from understudy.training.build_terms import build_terms, default_supervised
 from understudy.training.defaults import augmentation_for
-from understudy.training.device import find_device, uses_bf16
+from understudy.training.device import uses_bf16
+from understudy.training.plan import draw_up
 from understudy.training.progress import Reporter
-from understudy.training.sampling import build_sampler
 from understudy.training.task import Task
+from understudy.training.terms import DistillationTerm, MapsTerm
 from understudy.training.workshop import Workshop
 
 
@@ -35,6 +33,7 @@ class Parts:
         task: Student, teachers and losses.
         batches: Gives the batches from a step on.
         steps: Steps in the whole run.
+        batch_size: Images in a (global) batch.
         evaluate: Measures a model on a split.
         classes: Names of the training classes, in the order of their codes.
         final_split: The split of the final figures.
@@ -43,14 +42,24 @@ class Parts:
     task: Task
     batches: Callable[[int], Iterator[Batch]]
     steps: int
+    batch_size: int
     evaluate: Callable[[Embedder, str], Report]
     classes: tuple[str, ...]
     final_split: str
 
+    def beside(self) -> list[nn.Module]:
+        """What is trained beside the student: the terms' own parts and the classifier."""
+        classifier = self.task.classifier
+        return [self.task.terms] if classifier is None else [self.task.terms, classifier]
+
     def keep_classifier(self, student: Embedder) -> None:
-        """Hands the task's classifier to a model that may become a teacher of logits itself."""
-        if self.task.classifier is not None:
-            student.classifier = self.task.classifier
+        """Hands over what tells the classes apart to a model that may become a teacher of logits itself."""
+        classifier = self.task.classifier
+        for module in self.task.terms.modules():
+            if classifier is None and isinstance(module, LSoftmax):
+                classifier = _without_bias(module.weight)
+        if classifier is not None:
+            student.classifier = classifier
             student.classes = self.classes
 
 
@@ -65,83 +74,64 @@ def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts
     Raises:
         UserError: Something in the configuration cannot be done with these images.
     """
-    device = find_device(config.device)
-    torch.manual_seed(config.seed)
-    student = build_embedder(config.student).to(device)
-    teachers = {name: workshop.teacher(teacher, device) for name, teacher in config.teachers.items()}
-    dataset = workshop.dataset(config.data)
+    plan = draw_up(config, workshop)
+    device = plan.device
     readers = [
-        student.preprocessing,
-        *(teacher.model.preprocessing for teacher in teachers.values() if isinstance(teacher, LiveTeacher)),
+        plan.student.preprocessing,
+        *(t.model.preprocessing for t in plan.teachers.values() if isinstance(t, LiveTeacher)),
     ]
-    final = workshop.final_split(config)
-    splits = {"train", final, *(["val"] if _validates(config) else [])}
-    pixels = workshop.pixels(config.data, readers, sorted(splits), device, reporter)
-    rows = np.intersect1d(dataset.manifest.rows("train"), pixels.rows.cpu().numpy())
-    if not len(rows):
-        raise UserError(f"{config.data.source!r} has no training images: check its `split` column")
-    labels, classes = _training_labels(dataset.manifest.label_codes(), dataset.manifest.classes, rows)
+    pixels = workshop.pixels(config.data, readers, plan.splits, device, reporter)
+    if config.data.skip_unreadable:
+        plan = draw_up(config, workshop, readable=pixels.rows.cpu().numpy())
 
+    sampler = plan.sampler
+    if sampler.batch_size != config.sampler.batch_size:
+        reporter.say(
+            f"batches hold {sampler.batch_size} images instead of {config.sampler.batch_size}: "
+            "there are no more classes to fill them"
+        )
     augmentation = config.augment or augmentation_for(config.data.source)
     seed = config.seed if config.view_seed is None else config.view_seed
-    views = {name: _view(config, name, teacher) for name, teacher in teachers.items()}
-    supervised = default_supervised(config, has_labels=bool((labels[rows] >= 0).any()))
-    terms, classifier = build_terms(config, supervised, student, teachers, classes)
-    wanted = {getattr(term, "teacher", None) for term in terms}
+    views = {name: config.teachers[name].view or teacher.view for name, teacher in plan.teachers.items()}
+    rows = torch.from_numpy(plan.rows).to(device)
+    asked = {term.teacher for term in plan.terms if isinstance(term, DistillationTerm)}
+    asked -= {term.teacher for term in plan.terms if isinstance(term, MapsTerm)}  # maps are too large to keep
     teachers = {
         name: workshop.remembering(
-            config.teachers[name],
-            augmentation,
-            seed,
-            views[name],
-            pixels,
-            torch.from_numpy(rows).to(device),
-            reporter,
+            config.teachers[name], augmentation, seed, views[name], pixels, rows, reporter
         )
-        if name in wanted and not any(hasattr(term, "maps") for term in terms)
+        if name in asked
         else teacher
-        for name, teacher in teachers.items()
+        for name, teacher in plan.teachers.items()
     }
     task = Task(
-        student,
-        terms,
+        plan.student,
+        plan.terms,
         teachers,
         views=views,
-        classifier=classifier,
+        classifier=plan.classifier,
         seed=config.seed,
         bf16=uses_bf16(config.precision, device),
     ).to(device)
-    sampler = build_sampler(config.sampler, dataset.manifest, rows, config.seed)
-    steps = config.steps or max(1, round(config.epochs * len(sampler)))
 
     def batches(start: int) -> Iterator[Batch]:
         stream = BatchStream(sampler, rank=distributed.rank(), world=distributed.world())
         epoch, index = divmod(start, len(sampler))
         stream.load_state_dict({"epoch": epoch, "index": index})
-        return iter(Batches(pixels, labels, stream, augmentation=augmentation, seed=seed, device=device))
+        return iter(Batches(pixels, plan.labels, stream, augmentation=augmentation, seed=seed, device=device))
 
     def evaluate(model: Embedder, split: str) -> Report:
         return workshop.evaluate(model, config, pixels, split)
 
-    return Parts(task, batches, steps, evaluate, classes, final)
+    steps = config.steps or max(1, round(config.epochs * len(sampler)))
+    return Parts(task, batches, steps, sampler.batch_size, evaluate, plan.classes, plan.final_split)
 
 
-def _training_labels(
-    codes: np.ndarray, names: tuple[str, ...], rows: np.ndarray
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Numbers the classes that training sees from 0; every other row is unlabelled."""
-    present = np.unique(codes[rows])
-    present = present[present >= 0]
-    table = np.full(int(codes.max()) + 2, -1, dtype=np.int64)  # the last place stands for code -1
-    table[present] = np.arange(len(present))
-    labels = np.full(len(codes), -1, dtype=np.int64)
-    labels[rows] = table[codes[rows]]
-    return labels, tuple(names[code] for code in present)
-
-
-def _view(config: RunConfig, name: str, teacher: Teacher) -> View:
-    return config.teachers[name].view or teacher.view
-
-
-def _validates(config: RunConfig) -> bool:
-    return bool(config.evaluation.every) or config.evaluation.keep == "best"
+def _without_bias(weight: torch.Tensor) -> nn.Linear:
+    """A classifier whose logits are those of class weights alone."""
+    classes, dim = weight.shape
+    linear = nn.Linear(dim, classes, device=weight.device)
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        nn.init.zeros_(linear.bias)
+    return linear

@@ -12,7 +12,7 @@ from understudy.config import LossConfig, RunConfig, S2SDConfig, SupervisedConfi
 from understudy.errors import UserError
 from understudy.losses import LOSSES, build_loss, default_weight
 from understudy.models.embedder import Embedder
-from understudy.teachers import Teacher
+from understudy.teachers import LiveTeacher, Teacher
 from understudy.training.s2sd import FEATURE_MAP, S2SDTerm
 from understudy.training.terms import DistillationTerm, MapsTerm, Projection, SupervisedTerm, Term
 
@@ -41,6 +41,7 @@ def build_terms(
     student: Embedder,
     teachers: Mapping[str, Teacher],
     classes: tuple[str, ...],
+    batch_size: int | None = None,
 ) -> tuple[list[Term], nn.Linear | None]:
     """All loss terms of a run, and the classifier that some of them share.
 
@@ -50,6 +51,8 @@ def build_terms(
         student: The model that is trained; asked for feature maps where a loss compares them.
         teachers: The opened teachers.
         classes: Names of the training classes.
+        batch_size: Images in a (global) batch, on which some default weights depend; none: the configured
+            number, which a small data set does not fill.
 
     Returns:
         The terms and a linear map from ``raw`` to class logits, or None where no loss needs one.
@@ -58,7 +61,7 @@ def build_terms(
         UserError: A loss does not exist, has a setting it does not know, or needs what a teacher or the data
             cannot supply.
     """
-    batch_size = config.sampler.batch_size
+    batch_size = batch_size or config.sampler.batch_size
     terms: list[Term] = [_supervised(item, student, len(classes), batch_size) for item in supervised]
     if config.s2sd is not None:
         terms.append(_s2sd(config.s2sd, student, len(classes)))
@@ -67,7 +70,7 @@ def build_terms(
         terms.append(_distillation(item, name, student, teachers[name], classes, batch_size))
     if not terms:
         raise UserError(
-            "there is nothing to learn from: no image has a label and no `losses` are set; "
+            "there is nothing to learn from: no loss on labels and no `losses` are set; "
             "add labels, or a teacher and a distillation loss"
         )
     _distinguish(terms)
@@ -197,8 +200,9 @@ def _request_maps(terms: Sequence[Term], student: Embedder, teachers: Mapping[st
         elif isinstance(term, S2SDTerm) and term.pool is not None:
             mine.add(FEATURE_MAP)
     student.request_maps(sorted(mine))
-    for name, layers in theirs.items():
-        teachers[name].model.request_maps(sorted(layers))  # type: ignore[attr-defined]
+    for name, teacher in teachers.items():
+        if isinstance(teacher, LiveTeacher):  # all of them: a run before may have asked the same teacher
+            teacher.request_maps(sorted(theirs.get(name, ())))
 
 
 def _columns(loss: str, teacher: Teacher, classes: tuple[str, ...]) -> Tensor:

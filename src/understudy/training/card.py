@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from torch import nn
 
 from understudy.config import RunConfig
 
 
-def provenance(config: RunConfig, summary: Mapping[str, Any]) -> str:
+def provenance(config: RunConfig, summary: Mapping[str, Any], terms: Iterable[nn.Module]) -> str:
     """A few Markdown lines: on what, from whom and by which losses a student learnt.
 
     Args:
         config: The run's configuration.
         summary: The run's ``summary.json``.
+        terms: The parts of its loss; teachers that none of them asks are left out.
 
     Example:
-        >>> print(provenance(RunConfig(), {"version": "0.1.0", "steps": 10, "split": "test"}))
+        >>> from understudy.training.terms import Term
+        >>> summary = {"version": "0.1.0", "steps": 10, "batch_size": 128, "split": "test"}
+        >>> print(provenance(RunConfig(), summary, [Term("multi_similarity", 1.0)]))
         Trained with understudy 0.1.0 for 10 steps of 128 images on `typefaces`, seed 0; figures on the test
         split.
         <BLANKLINE>
         * teachers: none
         * losses: multi_similarity
     """
-    teachers = ", ".join(f"`{teacher.reference}`" for teacher in config.teachers.values()) or "none"
-    supervised = (
-        ["multi_similarity"] if config.supervised is None else [loss.name for loss in config.supervised]
-    )
-    if config.s2sd is not None:
-        supervised = [f"S2SD ({config.s2sd.variant} over {config.s2sd.base})"]
-    losses = ", ".join([*supervised, *(loss.name for loss in config.losses)])
+    s2sd = "" if config.s2sd is None else f"S2SD ({config.s2sd.variant} over {config.s2sd.base})"
+    losses = [s2sd if term.name == "s2sd" else str(term.name) for term in terms]
+    asked = {getattr(term, "teacher", None) for term in terms}
+    teachers = [f"`{teacher.reference}`" for name, teacher in config.teachers.items() if name in asked]
     return (
         f"Trained with understudy {summary['version']} for {summary['steps']} steps of "
-        f"{config.sampler.batch_size} images on `{config.data.source}`, seed {config.seed}; figures on the "
-        f"{summary['split']} split.\n\n* teachers: {teachers}\n* losses: {losses}"
+        f"{summary['batch_size']} images on `{config.data.source}`, seed {config.seed}; figures on the "
+        f"{summary['split']} split.\n\n"
+        f"* teachers: {', '.join(teachers) or 'none'}\n* losses: {', '.join(losses)}"
     )

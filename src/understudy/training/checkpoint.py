@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -29,8 +30,10 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any], *, keep: 
         The file.
     """
     path = directory / f"step-{step:08d}.pt"
-    with atomic_file(path) as draft:
-        torch.save(state, draft)
+    whole = io.BytesIO()
+    torch.save(state, whole)
+    with atomic_file(path) as draft:  # not torch.save: on a full disk it does not say so
+        draft.write_bytes(whole.getbuffer())
     for old in sorted(directory.glob(_PATTERN))[:-keep]:
         old.unlink(missing_ok=True)
     return path

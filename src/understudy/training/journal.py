@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from understudy.errors import UserError
 from understudy.files import write_text
 
 
@@ -29,9 +30,19 @@ class Journal:
         self.path = path
 
     def write(self, line: dict[str, Any]) -> None:
-        """Appends one line."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        """Appends one line.
+
+        Raises:
+            UserError: It cannot be written, because the disk is full or the file may not be changed.
+        """
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise UserError(
+                f"cannot write {str(self.path)!r} ({error.strerror}): mend that and go on from the last "
+                "checkpoint with --resume"
+            ) from error
 
     def rewind(self, step: int) -> None:
         """Drops every line of a later step, and a last line that a killed process left unfinished."""

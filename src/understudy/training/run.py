@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
+from torch import nn
 
 from understudy._version import __version__
-from understudy.config import RunConfig, to_yaml
+from understudy.config import RunConfig, first_difference, read_yaml, to_yaml
 from understudy.errors import UserError
-from understudy.files import write_json, write_text
+from understudy.files import atomic_directory, write_json
 from understudy.models import count_macs, count_parameters, load, model_card, save_artefact
 from understudy.models.embedder import Embedder
 from understudy.training import distributed
@@ -29,7 +31,7 @@ from understudy.training.journal import Journal
 from understudy.training.loop import Loop
 from understudy.training.optim import build_optimiser, rate_factor
 from understudy.training.progress import Reporter
-from understudy.training.signals import Stopped, listening
+from understudy.training.signals import listening
 from understudy.training.workshop import Workshop
 
 
@@ -81,10 +83,11 @@ def execute(
     workshop = workshop or Workshop()
     reporter = reporter or Reporter(quiet=True)
     started = time.monotonic()
-    _claim(config, out, resume)
+    fresh = _is_free(config, out, resume)
     if (out / "summary.json").is_file():
         return read_run(out)
     parts = assemble(config, workshop, reporter)
+    _claim(config, out, fresh)  # only now, so that a mistake leaves nothing behind
     loop, best = _loop(config, parts, out, reporter)
     with reporter, listening() as stop:
         state = latest_checkpoint(out / "checkpoints", reporter.say) if resume else None
@@ -101,8 +104,6 @@ def execute(
         reporter.start("train", total=loop.steps)
         try:
             loop.run(stop)
-        except Stopped as stopped:
-            raise Stopped(f"{stopped}: run the same command with --resume to go on") from None
         except NotFinite as error:
             raise UserError(
                 f"{error}: lower optim.lr or set optim.clip; the last good checkpoint is in "
@@ -131,12 +132,20 @@ class _Best:
     def __init__(self, wanted: bool) -> None:
         self.wanted = wanted
         self.score = -1.0
-        self.weights: dict[str, Any] | None = None
+        self.weights: list[dict[str, Any]] = []
 
-    def offer(self, score: float, model: Embedder) -> None:
+    def offer(self, score: float, modules: Sequence[nn.Module]) -> None:
         if self.wanted and score > self.score:
             self.score = score
-            self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            self.weights = [
+                {name: value.detach().clone() for name, value in module.state_dict().items()}
+                for module in modules
+            ]
+
+    def restore(self, modules: Sequence[nn.Module]) -> None:
+        if self.weights:
+            for module, weights in zip(modules, self.weights, strict=True):
+                module.load_state_dict(weights)
 
     def state(self) -> dict[str, Any]:
         return {"score": self.score, "weights": self.weights}
@@ -145,25 +154,35 @@ class _Best:
         self.score, self.weights = state["score"], state["weights"]
 
 
-def _claim(config: RunConfig, out: Path, resume: bool) -> None:
-    """Makes the run directory, or makes sure that the one that is there is this very run's."""
-    file = out / "config.yaml"
+def _is_free(config: RunConfig, out: Path, resume: bool) -> bool:
+    """Whether the run starts anew in ``out``; False when the run that is there is this very one."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        write_text(file, f"# understudy {__version__}\n{to_yaml(config)}")
-        (out / "checkpoints").mkdir(exist_ok=True)
-        return
+        return True
     if not resume:
         raise UserError(f"{str(out)!r} exists already: pass another --out, or --resume to go on with it")
+    file = out / "config.yaml"
     if not file.is_file():
         raise UserError(f"{str(out)!r} is not a run directory (it has no config.yaml): pass another --out")
-    old, new = yaml.safe_load(file.read_text(encoding="utf-8")), config.model_dump(mode="json")
-    changed = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
-    if changed:
+    changed = first_difference(read_yaml(file), config.model_dump(mode="json"))
+    if changed is not None:
         raise UserError(
-            f"{str(out)!r} was started with another {changed[0]!r}: pass the same settings to resume it, "
+            f"{str(out)!r} was started with another {changed!r}: pass the same settings to resume it, "
             "or another --out"
         )
+    return False
+
+
+def _claim(config: RunConfig, out: Path, fresh: bool) -> None:
+    """Makes the run directory, or clears what a killed process left half-written in it."""
+    if fresh:
+        with atomic_directory(out, overwrite=True) as draft:
+            header = f"# understudy {__version__}\n"
+            (draft / "config.yaml").write_text(header + to_yaml(config), encoding="utf-8")
+            (draft / "checkpoints").mkdir()
+        return
     (out / "checkpoints").mkdir(exist_ok=True)
+    for left in (*out.glob(".*.tmp"), *out.glob(".*.old"), *out.glob("checkpoints/.*.tmp")):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _loop(config: RunConfig, parts: Parts, out: Path, reporter: Reporter) -> tuple[Loop, _Best]:
@@ -182,7 +201,7 @@ def _loop(config: RunConfig, parts: Parts, out: Path, reporter: Reporter) -> tup
     def on_evaluate(step: int) -> None:
         model = parts.task.student if average is None else average.model
         report = parts.evaluate(model, "val")
-        best.offer(report.metrics.get("recall@1", report.metrics.get("neighbour_overlap@10", 0.0)), model)
+        best.offer(next(iter(report.metrics.values())), [model, *parts.beside()])
         if writes:
             journal.write({"step": step, **{f"val/{name}": value for name, value in report.metrics.items()}})
 
@@ -216,8 +235,7 @@ def _loop(config: RunConfig, parts: Parts, out: Path, reporter: Reporter) -> tup
 
 def _finish(config: RunConfig, parts: Parts, loop: Loop, best: _Best, out: Path, started: float) -> Run:
     student = parts.task.student if loop.average is None else loop.average.model
-    if best.weights is not None:
-        student.load_state_dict(best.weights)
+    best.restore([student, *parts.beside()])
     report = parts.evaluate(student, parts.final_split)
     summary = {
         "version": __version__,
@@ -227,6 +245,7 @@ def _finish(config: RunConfig, parts: Parts, loop: Loop, best: _Best, out: Path,
         "parameters": count_parameters(student),
         "macs": count_macs(student),
         "steps": loop.steps,
+        "batch_size": parts.batch_size,
         "seconds": round(time.monotonic() - started, 1),
         "torch": torch.__version__,
         "device": str(next(student.parameters()).device),
@@ -236,7 +255,9 @@ def _finish(config: RunConfig, parts: Parts, loop: Loop, best: _Best, out: Path,
         save_artefact(
             student,
             out / "model",
-            card=model_card(student, text=provenance(config, summary), metrics=report.metrics),
+            card=model_card(
+                student, text=provenance(config, summary, parts.task.terms), metrics=report.metrics
+            ),
             metrics=report.metrics,
             overwrite=True,
         )

@@ -29,9 +29,11 @@ from understudy.models.speed import images_per_second
 from understudy.teachers import LiveTeacher, Teacher, open_teacher
 from understudy.teachers.cached import CachedTeacher
 from understudy.teachers.protocol import View
+from understudy.training.figures import measurable
 from understudy.training.progress import Reporter
 
 _CACHE_BYTES = 2 * 1024**3
+_CPU = torch.device("cpu")
 
 
 class Workshop:
@@ -84,8 +86,8 @@ class Workshop:
         resize = config.resize or largest.resize
         channels = max(pre.channels for pre in wishes)
         rows = np.unique(np.concatenate([dataset.manifest.rows(split) for split in splits]))
-        shape = [*resize, largest.mode, largest.interpolation, channels]
-        key = _key("pixels", config.source, shape, str(device), rows.tobytes().hex())
+        how = [*resize, largest.mode, largest.interpolation, channels, config.skip_unreadable]
+        key = _key("pixels", config.source, how, str(device), rows.tobytes().hex())
         if key not in self._kept:
             reporter.start("decode", total=len(rows))
             self._kept[key] = dataset.pixels(
@@ -127,7 +129,7 @@ class Workshop:
         if not repeats or len(rows) * views * teacher.dim * 4 > _CACHE_BYTES:
             return teacher
         recipe = augmentation.model_dump(mode="json") if view == "same" else {}
-        key = _key("answers", config.reference, recipe, seed, view, rows.cpu().numpy().tobytes().hex())
+        key = _key("answers", config.reference, self._name(pixels), recipe, seed, view, _digits(rows))
         if key not in self._kept:
             cached = CachedTeacher(teacher, augmentation, seed, view)
             reporter.start(f"teacher's answers ({teacher.name})", total=len(rows) * views)
@@ -139,7 +141,7 @@ class Workshop:
 
     def embeddings(self, config: TeacherConfig, pixels: Pixels, rows: Tensor, batch_size: int) -> Tensor:
         """The teacher's embeddings of clean images, for measuring agreement with it."""
-        key = _key("embeddings", config.reference, rows.cpu().numpy().tobytes().hex())
+        key = _key("embeddings", config.reference, self._name(pixels), _digits(rows))
         if key not in self._kept:
             teacher = self.teacher(config, pixels.tensor.device)
             self._kept[key] = torch.cat(
@@ -158,8 +160,6 @@ class Workshop:
         """Measures a student on a split: ranking by its labels, agreement with the first teacher."""
         dataset = self.dataset(config.data)
         rows = _held(pixels, dataset.manifest.rows(split))
-        if not len(rows):
-            raise UserError(f"the split {split!r} is empty: set data.val_fraction, or evaluation.split")
         embeddings = embed_pixels(model, pixels, rows, batch_size=config.evaluation.batch_size)
         reference = None
         if config.teachers:
@@ -168,20 +168,28 @@ class Workshop:
         labels = dataset.manifest.label_codes()[rows.cpu().numpy()]
         return metric_learning(embeddings, labels, reference=reference)
 
-    def evaluate_teacher(self, config: RunConfig, name: str, reporter: Reporter) -> dict[str, Any]:
-        """A teacher's own figures, in the form of a study's row.
+    def teacher_figures(self, config: RunConfig, name: str) -> tuple[str, ...]:
+        """The figures of a teacher's own row in a study.
 
         Raises:
-            UserError: There is no such teacher, or it is not a model whose size could be measured.
+            UserError: There is no such teacher, it is not a model whose size could be measured, or there is
+                nothing to measure.
         """
         if name not in config.teachers:
             raise UserError(f"there is no teacher named {name!r}: {suggest(name, config.teachers)}")
-        device = torch.device("cpu")
-        teacher = self.teacher(config.teachers[name], device)
-        if not isinstance(teacher, LiveTeacher):
+        if not isinstance(self.teacher(config.teachers[name], _CPU), LiveTeacher):
             raise UserError(f"the teacher {name!r} is not a model: only a model can have a row of its own")
         split = self.final_split(config)
-        pixels = self.pixels(config.data, [teacher.model.preprocessing], [split], device, reporter)
+        manifest = self.dataset(config.data).manifest
+        return measurable(manifest, manifest.rows(split), split, with_teacher=True)
+
+    def evaluate_teacher(self, config: RunConfig, name: str, reporter: Reporter) -> dict[str, Any]:
+        """A teacher's own figures, in the form of a study's row; `teacher_figures` says what is refused."""
+        self.teacher_figures(config, name)
+        teacher = self.teacher(config.teachers[name], _CPU)
+        assert isinstance(teacher, LiveTeacher)
+        split = self.final_split(config)
+        pixels = self.pixels(config.data, [teacher.model.preprocessing], [split], _CPU, reporter)
         rows = _held(pixels, self.dataset(config.data).manifest.rows(split))
         embeddings = self.embeddings(config.teachers[name], pixels, rows, config.evaluation.batch_size)
         labels = self.dataset(config.data).manifest.label_codes()[rows.numpy()]
@@ -192,6 +200,11 @@ class Workshop:
             "macs": count_macs(teacher.model),
             "images_per_second": images_per_second(teacher.model),
         }
+
+    def _name(self, pixels: Pixels) -> int:
+        """Tells images apart that may have the same row numbers: of another data set, or another size."""
+        self._kept[_key("images", id(pixels))] = pixels  # kept, so that its id stays its own
+        return id(pixels)
 
     def _source(self, source: str) -> Dataset:
         key = _key("source", source)
@@ -205,6 +218,10 @@ def _held(pixels: Pixels, rows: np.ndarray) -> Tensor:
     """Those of the rows whose images could be read."""
     held = np.intersect1d(rows, pixels.rows.cpu().numpy())
     return torch.from_numpy(held).to(pixels.tensor.device)
+
+
+def _digits(rows: Tensor) -> str:
+    return rows.cpu().numpy().tobytes().hex()
 
 
 def _key(*parts: object) -> str:

@@ -1,0 +1,64 @@
+"""Finds a study's mistakes before the first hour is spent, and before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from understudy.errors import UserError, suggest
+from understudy.study.config import ChoiceConfig, RowConfig, StudyConfig
+from understudy.training.plan import draw_up
+from understudy.training.workshop import Workshop
+
+CHOICE: dict[str, Any] = {"evaluation": {"split": "val"}}
+"""What is laid over a row's settings to choose among them: never the test split."""
+
+
+def check_study(study: StudyConfig, workshop: Workshop) -> None:
+    """Draws up every row, and every candidate of it, once.
+
+    Args:
+        study: The study.
+        workshop: Opens data and teachers, which the runs will share.
+
+    Raises:
+        UserError: A row cannot be done, or a figure is asked for that will not be measured.
+    """
+    figures = {row.name: _figures(study, row, workshop) for row in study.rows}
+    every = sorted({name for names in figures.values() for name in names})
+    for metric in study.metrics if "metrics" in study.model_fields_set else ():
+        if metric not in every:
+            raise UserError(f"`metrics` has {metric!r}, which no row measures: {suggest(metric, every)}")
+    for name in {name for pair in study.tests for name in pair}:
+        if study.metrics[0] not in figures[name]:
+            raise UserError(
+                f"`tests` compares rows by the first of `metrics`, {study.metrics[0]!r}, which the row "
+                f"{name!r} does not measure: put another first"
+            )
+
+
+def _figures(study: StudyConfig, row: RowConfig, workshop: Workshop) -> tuple[str, ...]:
+    """What a row will measure."""
+    seed = study.seed_list[0]
+    try:
+        if row.teacher is not None:
+            return workshop.teacher_figures(study.run_config(row, seed), row.teacher)
+        first: Mapping[str, Any] = {}
+        if row.choose is not None:
+            first = row.choose.among[0]
+            for settings in row.choose.among:
+                _try_out(study, row, row.choose, settings, workshop)
+        return draw_up(study.run_config(row, seed, first), workshop).figures
+    except UserError as error:
+        text = str(error)
+        raise UserError(text if text.startswith("row ") else f"row {row.name!r}: {text}") from None
+
+
+def _try_out(
+    study: StudyConfig, row: RowConfig, choose: ChoiceConfig, settings: Mapping[str, Any], workshop: Workshop
+) -> None:
+    """Draws up a trial run of a candidate."""
+    trial = study.run_config(row, choose.seeds[0], settings, choose.overrides, CHOICE)
+    known = draw_up(trial, workshop).figures
+    if choose.metric not in known:
+        raise UserError(f"choose.metric {choose.metric!r} is not measured: {suggest(choose.metric, known)}")

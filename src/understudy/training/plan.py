@@ -1,0 +1,123 @@
+"""A run on paper: models, losses and batches, every mistake found before an image is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from understudy.config import RunConfig
+from understudy.data import Manifest
+from understudy.data.samplers import Sampler
+from understudy.errors import UserError
+from understudy.models import build_embedder
+from understudy.models.embedder import Embedder
+from understudy.teachers import Teacher
+from understudy.training.build_terms import build_terms, default_supervised
+from understudy.training.device import find_device
+from understudy.training.figures import measurable
+from understudy.training.sampling import build_sampler
+from understudy.training.terms import Term
+from understudy.training.workshop import Workshop
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will use.
+
+    Attributes:
+        device: Where it computes.
+        manifest: The table of the images.
+        rows: (n,) the training rows.
+        labels: (all rows,) class numbers of the training rows from 0, -1 elsewhere.
+        classes: Names of the training classes, in the order of their numbers.
+        student: The model to train.
+        teachers: The opened teachers.
+        terms: The parts of the loss.
+        classifier: The linear map that losses on logits share, or None.
+        sampler: Plans the batches.
+        final_split: The split of the final figures.
+        figures: Names of the final figures.
+        splits: All splits that are needed.
+    """
+
+    device: torch.device
+    manifest: Manifest
+    rows: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    student: Embedder
+    teachers: dict[str, Teacher]
+    terms: list[Term]
+    classifier: nn.Linear | None
+    sampler: Sampler
+    final_split: str
+    figures: tuple[str, ...]
+    splits: tuple[str, ...]
+
+
+def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None = None) -> Plan:
+    """Builds everything of a run that needs no pixels.
+
+    Args:
+        config: What to do.
+        workshop: Opens what runs share.
+        readable: The manifest rows whose images can be read; none: all.
+
+    Raises:
+        UserError: Something in the configuration cannot be done with these images.
+    """
+    device = find_device(config.device)
+    # Opening a teacher may draw random numbers, and a study opens it once: so before the seed is set.
+    teachers = {name: workshop.teacher(teacher, device) for name, teacher in config.teachers.items()}
+    torch.manual_seed(config.seed)
+    student = build_embedder(config.student).to(device)
+    manifest = workshop.dataset(config.data).manifest
+
+    def rows_of(split: str) -> np.ndarray:
+        rows = manifest.rows(split)
+        return rows if readable is None else np.intersect1d(rows, readable)
+
+    rows = rows_of("train")
+    if not len(rows):
+        raise UserError(f"{config.data.source!r} has no training images: check its `split` column")
+    labels, classes = _training_labels(manifest.label_codes(), manifest.classes, rows)
+    supervised = default_supervised(config, has_labels=bool(classes))
+    sampler = build_sampler(config.sampler, manifest, rows, config.seed)
+    terms, classifier = build_terms(config, supervised, student, teachers, classes, sampler.batch_size)
+    final = workshop.final_split(config)
+    validates = bool(config.evaluation.every) or config.evaluation.keep == "best"
+    figures = {
+        split: measurable(manifest, rows_of(split), split, with_teacher=bool(teachers))
+        for split in (final, *(["val"] if validates else []))
+    }
+    return Plan(
+        device=device,
+        manifest=manifest,
+        rows=rows,
+        labels=labels,
+        classes=classes,
+        student=student,
+        teachers=teachers,
+        terms=terms,
+        classifier=classifier,
+        sampler=sampler,
+        final_split=final,
+        figures=figures[final],
+        splits=tuple(sorted({"train", *figures})),
+    )
+
+
+def _training_labels(
+    codes: np.ndarray, names: tuple[str, ...], rows: np.ndarray
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Numbers the classes that training sees from 0; every other row is unlabelled."""
+    present = np.unique(codes[rows])
+    present = present[present >= 0]
+    table = np.full(int(codes.max()) + 2, -1, dtype=np.int64)  # the last place stands for code -1
+    table[present] = np.arange(len(present))
+    labels = np.full(len(codes), -1, dtype=np.int64)
+    labels[rows] = table[codes[rows]]
+    return labels, tuple(names[code] for code in present)
