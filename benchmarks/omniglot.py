@@ -2,8 +2,9 @@
 
     python benchmarks/omniglot.py FOLDER [--jobs 1] [--work runs/omniglot] [--out benchmarks/results]
 
-FOLDER holds `images_background` and `images_evaluation`, as published. Runs `understudy train` for the teacher
-and `understudy compare benchmarks/omniglot.yaml` for the rest; started again, it does not redo what is finished.
+FOLDER holds `images_background` and `images_evaluation`, as published. Runs `understudy train` for the
+teacher and `understudy compare benchmarks/omniglot.yaml` for the rest; started again, it does not redo what
+is finished.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ TEACHER = """
     --model smallconv_64 --student.dim 128 --supervised multi_similarity=1.0 --steps 3000
     --sampler.batch-size 256 --optim.lr 0.003 --optim.weight-decay 0.01 --optim.clip 5.0
     --augment.rotate 15 --augment.translate 0.08 --augment.zoom [0.85,1.15] --augment.shear 10
+    --augment.crop-scale [1,1] --augment.crop-ratio [1,1] --augment.flip 0
+    --augment.brightness 0 --augment.contrast 0 --augment.saturation 0
     --evaluation.split test --checkpoint-every 1000
 """
 

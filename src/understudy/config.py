@@ -23,7 +23,11 @@ Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values never change once set."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+WORDS = {"data": "source", "student": "backbone", "sampler": "kind", "schedule": "name"}
+"""The sections that may be written as one word, and the key that the word stands for."""
 
 
 def _from_word(key: str) -> BeforeValidator:
@@ -94,7 +98,7 @@ class S2SDConfig(Section):
     base_args: dict[str, Any] = Field(default_factory=dict, description="its settings")
     variant: Literal["dsd", "msd", "msdf", "msdfa"] = Field("msdf", description="which form of S2SD")
     dims: tuple[Positive, ...] = Field(
-        (512, 1024, 1536, 2048), description="dimensions of the training heads"
+        (512, 1024, 1536, 2048), min_length=1, description="dimensions of the training heads"
     )
     weight: float = Field(50.0, ge=0.0, description="γ, weight of the distillation between heads")
     feature_weight: float = Field(50.0, ge=0.0, description="γ_F, weight of the distillation from features")
@@ -223,11 +227,7 @@ class RunConfig(Section):
         if isinstance(value.get("teachers"), str):
             value["teachers"] = {"main": value["teachers"]}
         if isinstance(value.get("losses"), list | tuple):
-            value["losses"] = [
-                item
-                for loss in value["losses"]
-                for item in (DEFAULT_LOSSES if loss in ("default", {"name": "default"}) else (loss,))
-            ]
+            value["losses"] = [item for loss in value["losses"] for item in _defaults(loss)]
         if value.get("preset") is not None:
             _add_preset(value)
         return value
@@ -248,6 +248,16 @@ class RunConfig(Section):
         if self.s2sd is not None and self.supervised:
             raise ValueError("`s2sd` brings its own supervised loss (`s2sd.base`): leave `supervised` out")
         return self
+
+
+def _defaults(loss: Any) -> tuple[Any, ...]:
+    """What ``default`` stands for, with the weight that may stand beside it; any other loss as it is."""
+    if loss == "default":
+        return DEFAULT_LOSSES
+    if isinstance(loss, Mapping) and loss.get("name") == "default":
+        beside = {key: value for key, value in loss.items() if key != "name"}
+        return tuple({**default, **beside} for default in DEFAULT_LOSSES)
+    return (loss,)
 
 
 def _add_preset(value: dict[str, Any]) -> None:
@@ -320,13 +330,19 @@ def to_yaml(section: Section) -> str:
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Lays one tree of settings over another: mappings merge, everything else is replaced.
 
+    A section written as one word is opened first, so that the word survives what is laid over it.
+
     Example:
+        >>> merge({"data": "photos"}, {"data": {"label_fraction": 0.5}})
+        {'data': {'source': 'photos', 'label_fraction': 0.5}}
         >>> merge({"optim": {"lr": 1, "clip": 2}, "losses": [1]}, {"optim": {"lr": 3}, "losses": []})
         {'optim': {'lr': 3, 'clip': 2}, 'losses': []}
     """
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
+        if key in WORDS and isinstance(value, Mapping) and isinstance(old, str | Path):
+            old = {WORDS[key]: str(old)}
         merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ Loss = str | dict[str, Any]
 
 
 def distill(
-    data: str | Path,
-    teacher: str | Path,
+    data: str | Path | Mapping[str, Any],
+    teacher: str | Path | Mapping[str, Any],
     student: str | dict[str, Any],
     *,
     losses: Sequence[Loss] = ("default",),
@@ -41,8 +41,10 @@ def distill(
     """Distils a teacher into a student.
 
     Args:
-        data: A data set's name, a manifest, or a folder of images.
-        teacher: ``timm:NAME[?weights=FILE]``, a saved model's directory, or ``packaged:NAME``.
+        data: A data set's name, a manifest, a folder of images, or the settings of
+            `understudy.config.DataConfig`.
+        teacher: ``timm:NAME[?weights=FILE]``, a saved model's directory, or ``packaged:NAME``; several as a
+            mapping from their names.
         student: A backbone, or the settings of `understudy.models.EmbedderConfig`.
         losses: Distillation losses: names, or mappings with ``name``, ``weight``, ``args``.
         supervised: Losses on labels; none: multi-similarity where there are labels; ``()``: no labels at all.
@@ -69,8 +71,8 @@ def distill(
     """
     value = {
         **config,
-        "data": _source(config, data),
-        "teachers": {"main": str(teacher)},
+        "data": _data(data),
+        "teachers": _teachers(teacher),
         "student": _model(student, dim),
         "losses": list(losses),
         "epochs": epochs,
@@ -80,7 +82,7 @@ def distill(
 
 
 def train(
-    data: str | Path,
+    data: str | Path | Mapping[str, Any],
     model: str | dict[str, Any],
     *,
     supervised: Sequence[Loss] | None = None,
@@ -94,7 +96,8 @@ def train(
     """Trains a model on labels, without a teacher.
 
     Args:
-        data: A data set's name, a manifest, or a folder of images.
+        data: A data set's name, a manifest, a folder of images, or the settings of
+            `understudy.config.DataConfig`.
         model: A backbone, or the settings of `understudy.models.EmbedderConfig`.
         supervised: Losses on labels; none: multi-similarity.
         epochs: Epochs to train.
@@ -118,7 +121,7 @@ def train(
     """
     value = {
         **config,
-        "data": _source(config, data),
+        "data": _data(data),
         "student": _model(model, dim),
         "epochs": epochs,
         "seed": seed,
@@ -217,8 +220,12 @@ def _run(value: dict[str, Any], supervised: Sequence[Loss] | None, out: str | Pa
     return execute(config, out, resume=resume, reporter=Reporter())
 
 
-def _source(config: dict[str, Any], data: str | Path) -> dict[str, Any]:
-    return {**config.get("data", {}), "source": str(data)}
+def _data(data: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    return {"source": str(data)} if isinstance(data, str | Path) else dict(data)
+
+
+def _teachers(teacher: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    return {"main": str(teacher)} if isinstance(teacher, str | Path) else dict(teacher)
 
 
 def _model(model: str | dict[str, Any], dim: int | None) -> dict[str, Any]:

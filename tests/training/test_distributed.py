@@ -49,7 +49,7 @@ def terms() -> dict[str, Term]:
     built: dict[str, Term] = {}
     for name, entry in LOSSES.items():
         torch.manual_seed(3)
-        if entry.inputs == ("embedding",):
+        if entry.inputs[0] == "embedding" and not entry.supervised:
             loss = build_loss(name, {})
             relational = not entry.per_row
             built[name] = DistillationTerm(name, loss, "embedding", "main", 1.0, relational=relational)

@@ -12,7 +12,10 @@ from understudy.cli.app import app
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="the study's directory")] = Path("runs/demo"),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="its directory (default: runs/demo, or runs/demo-quick)"),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="under 90 seconds: fewer rows and steps")] = False,
     retrain_teacher: Annotated[
         bool, typer.Option("--retrain-teacher", help="train the teacher instead of using the packaged one")
@@ -23,4 +26,5 @@ def demo(
     from understudy.study.demo import run_demo
     from understudy.training.progress import Reporter
 
+    out = out or Path("runs/demo-quick" if quick else "runs/demo")
     typer.echo(run_demo(out, quick=quick, retrain_teacher=retrain_teacher, seed=seed, reporter=Reporter()))

@@ -120,7 +120,7 @@ def resolve(
     Raises:
         UserError: The settings do not fit together.
     """
-    value = _as_mappings(read_yaml(file)) if file is not None else {}
+    value = read_yaml(file) if file is not None else {}
     if data is not None:
         value = merge(value, {"data": {"source": data}})
     if student is not None:
@@ -134,15 +134,6 @@ def resolve(
     value = complete(merge(value, settings), distils=distils)
     config: RunConfig = parse(RunConfig, value, where=str(file) if file is not None else "options")
     return config
-
-
-def _as_mappings(value: dict[str, Any]) -> dict[str, Any]:
-    """Writes the sections that may be one word as mappings, so that options can be laid over them."""
-    words = {"data": "source", "student": "backbone", "sampler": "kind", "schedule": "name"}
-    return {
-        key: {words[key]: inner} if key in words and isinstance(inner, str) else inner
-        for key, inner in value.items()
-    }
 
 
 def _weighted(text: str) -> dict[str, Any]:

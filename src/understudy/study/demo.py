@@ -92,7 +92,7 @@ def _findings(study: StudyConfig, results: dict[str, Any], out: Path) -> str:
             f"{figure[taught]:.1f} %."
         )
     sentences.append(
-        "This is one seed and a few hundred steps: `understudy compare typefaces` is the real study."
+        f"This is one seed and {study.base['steps']} steps: `understudy compare typefaces` is the real study."
     )
     return (
         " ".join(sentences)

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from understudy._version import __version__
-from understudy.config import RunConfig
+from understudy.config import RunConfig, first_difference, read_yaml
 from understudy.errors import UserError
 from understudy.files import atomic_directory, write_json, write_text
 from understudy.models import load
@@ -64,10 +64,13 @@ def run_study(
         for seed in study.seed_list
     }
     run_jobs(list(jobs.values()), workers=workers, workshop=workshop, reporter=reporter)
+    speeds = _speeds(list(jobs.values()))
     rows = [
         _teacher_row(study, row, workshop, reporter)
         if row.teacher is not None
-        else _trained_row(row, [jobs[row.name, seed] for seed in study.seed_list], chosen.get(row.name))
+        else _trained_row(
+            row, [jobs[row.name, seed] for seed in study.seed_list], chosen.get(row.name), speeds
+        )
         for row in study.rows
     ]
     results = _results(study, rows, workshop)
@@ -79,9 +82,11 @@ def run_study(
 def _refuse_others(study: StudyConfig, out: Path) -> None:
     file = out / "study.yaml"
     if file.is_file():
-        if file.read_text(encoding="utf-8") != _as_yaml(study):
+        old, new = read_yaml(file), yaml.safe_load(_as_yaml(study))
+        changed = first_difference(*({**tree, "seeds": 0, "about": ""} for tree in (old, new)))
+        if changed is not None:  # more seeds, or another sentence above the table, make no other study
             raise UserError(
-                f"{str(out)!r} holds a different study: pass another --out, or remove that directory"
+                f"{str(out)!r} holds a study with other {changed!r}: pass another --out, or remove it"
             )
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{str(out)!r} exists already and is not a study: pass another --out")
@@ -141,16 +146,28 @@ def _metrics(job: Job) -> dict[str, float]:
     return metrics
 
 
-def _trained_row(row: RowConfig, jobs: Sequence[Job], chosen: Mapping[str, Any] | None) -> dict[str, Any]:
+def _speeds(jobs: Sequence[Job]) -> dict[str, float]:
+    """Images per second of each network that was trained, each measured once, one after another."""
+    speeds: dict[str, float] = {}
+    for job in jobs:
+        network = job.config.student.model_dump_json()
+        if network not in speeds:
+            speeds[network] = images_per_second(load(job.out / "model"))
+    return speeds
+
+
+def _trained_row(
+    row: RowConfig, jobs: Sequence[Job], chosen: Mapping[str, Any] | None, speeds: Mapping[str, float]
+) -> dict[str, Any]:
     summaries = [job.summary() or {} for job in jobs]
-    model = load(jobs[0].out / "model")
     figures = [_metrics(job) for job in jobs]
     return {
         "name": row.name,
         "seeds": [job.config.seed for job in jobs],
         "parameters": summaries[0]["parameters"],
         "macs": summaries[0]["macs"],
-        "images_per_second": images_per_second(model),
+        "images_per_second": speeds[jobs[0].config.student.model_dump_json()],
+        "trained_on": summaries[0]["hardware"],
         "metrics": {name: [figure[name] for figure in figures] for name in figures[0]},
         "seconds": [summary["seconds"] for summary in summaries],
         "steps": summaries[0]["steps"],

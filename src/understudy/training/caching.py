@@ -7,7 +7,7 @@ embedded once more with a graph into which the gradients of its rows are fed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -23,7 +23,7 @@ def cached_backward(task: Task, batch: Batch, pieces: int) -> dict[str, Tensor]:
     """Accumulates into the parameters the gradient of the whole batch's loss, holding the graph of one piece.
 
     For networks without batch statistics, or with frozen ones, the gradient is that of the plain step. With
-    training batch normalisation each piece is normalised by itself; the running statistics count it once.
+    training batch normalisation each piece is normalised by itself and moves the running statistics once.
     Dropout and other randomness repeat themselves in the second pass.
 
     Args:
@@ -42,7 +42,7 @@ def cached_backward(task: Task, batch: Batch, pieces: int) -> dict[str, Tensor]:
     taught: list[dict[str, Outputs]] = []
     with torch.no_grad():
         for chunk in chunks:
-            before.append(_random_state(device))
+            before.append(random_state(device))
             first.append(task.outputs(chunk))
             taught.append(task.teach(chunk))
     for buffer, value in statistics:
@@ -58,11 +58,11 @@ def cached_backward(task: Task, batch: Batch, pieces: int) -> dict[str, Tensor]:
     )
     parts["loss"].backward()  # type: ignore[no-untyped-call]
 
-    after = _random_state(device)
+    after = random_state(device)
     start = 0
     for chunk, state in zip(chunks, before, strict=True):
         stop = start + len(chunk.rows)
-        _restore_random_state(state, device)
+        restore_random_state(state, device)
         pairs = [
             (value, cast("Tensor", leaves[path].grad)[start:stop])
             for path, value in _tensors(task.outputs(chunk))
@@ -70,7 +70,7 @@ def cached_backward(task: Task, batch: Batch, pieces: int) -> dict[str, Tensor]:
         ]
         torch.autograd.backward([value for value, _ in pairs], [gradient for _, gradient in pairs])
         start = stop
-    _restore_random_state(after, device)
+    restore_random_state(after, device)
     return {name: value.detach() for name, value in parts.items()}
 
 
@@ -93,14 +93,17 @@ def _batch_statistics(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+def random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """The states of the CPU's and, on a GPU, of that device's random numbers."""
     cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return torch.get_rng_state(), cuda
 
 
-def _restore_random_state(state: tuple[Tensor, Tensor | None], device: torch.device) -> None:
+def restore_random_state(state: Sequence[Tensor | None], device: torch.device) -> None:
+    """Goes back to what `random_state` gave; a GPU's part is passed over on another device."""
+    assert state[0] is not None
     torch.set_rng_state(state[0])
-    if state[1] is not None:
+    if state[1] is not None and device.type == "cuda":
         torch.cuda.set_rng_state(state[1], device)
 
 

@@ -53,9 +53,11 @@ def latest_checkpoint(directory: Path, say: Callable[[str], None]) -> dict[str, 
         UserError: There are checkpoints but none can be read.
     """
     paths = sorted(directory.glob(_PATTERN), reverse=True)
-    for path in paths:
+    for place, path in enumerate(paths):
         state = _read(path)
         if state is not None:
+            for damaged in paths[:place]:  # else they would outlive the sound ones that come before them
+                damaged.unlink(missing_ok=True)
             return state
         say(f"the checkpoint {path.name} is damaged: going back to the one before it")
     if paths:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from understudy.config import merge
 from understudy.data.augmentation import Augmentation
 from understudy.errors import UserError
 
@@ -14,6 +15,7 @@ _PHOTOS = Augmentation(
 )
 
 _GLYPH_STUDENT = {"backbone": "smallconv_16", "dim": 64}
+_PHOTO_STUDENT = {"backbone": "mobilenetv3_small_050", "dim": 128}
 
 
 def augmentation_for(source: str) -> Augmentation:
@@ -29,6 +31,8 @@ def augmentation_for(source: str) -> Augmentation:
 def complete(value: Mapping[str, Any], *, distils: bool) -> dict[str, Any]:
     """Adds the student, the teacher and the loss that suit the data where a configuration names none.
 
+    Settings of the augmentation are laid over what suits the data, so that one of them can be changed.
+
     Args:
         value: A configuration's plain values.
         distils: Whether it needs a teacher and a distillation loss.
@@ -43,8 +47,11 @@ def complete(value: Mapping[str, Any], *, distils: bool) -> dict[str, Any]:
     value = dict(value)
     data = value.get("data", {})
     source = str(data.get("source", "typefaces") if isinstance(data, Mapping) else data)
-    if "student" not in value and source == "typefaces":
-        value["student"] = dict(_GLYPH_STUDENT)
+    student = value.get("student", {})
+    if isinstance(student, Mapping) and "backbone" not in student:
+        value["student"] = merge(_GLYPH_STUDENT if source == "typefaces" else _PHOTO_STUDENT, student)
+    if isinstance(value.get("augment"), Mapping):
+        value["augment"] = merge(augmentation_for(source).model_dump(), value["augment"])
     if distils and not value.get("teachers"):
         if source != "typefaces":
             raise UserError(

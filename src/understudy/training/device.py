@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import torch
 
 from understudy.errors import UserError
@@ -32,3 +34,15 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
     if precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return precision == "bf16"
+
+
+def hardware(device: torch.device) -> str:
+    """What a device is, for records.
+
+    Example:
+        >>> "threads" in hardware(torch.device("cpu"))
+        True
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.get_num_threads()} {platform.machine()} threads"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from itertools import chain
 from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -38,8 +40,14 @@ class MovingAverage(Generic[Model]):
     def update(self, model: Model, step: int) -> None:
         """Takes one step towards the model's weights."""
         keep = min(self.decay, (1 + step) / (10 + step))
-        for mean, value in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(value, 1.0 - keep)
-            else:
+        pairs = list(zip(_state(self.model), _state(model), strict=True))
+        moving = [pair for pair in pairs if pair[0].is_floating_point()]
+        # one kernel for all, as optimisers do
+        torch._foreach_lerp_([m for m, _ in moving], [v for _, v in moving], 1.0 - keep)
+        for mean, value in pairs:
+            if not mean.is_floating_point():
                 mean.copy_(value)
+
+
+def _state(model: nn.Module) -> Iterator[Tensor]:
+    return (tensor.detach() for tensor in chain(model.parameters(), model.buffers()))

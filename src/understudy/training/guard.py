@@ -63,10 +63,10 @@ class NaNGuard:
             return
         step, part = self._latch.tolist()
         if step >= 0:
-            raise NotFinite(_sentence(self._names[part], float("nan"), step))
+            raise NotFinite(_sentence(self._names[part], None, step))
 
 
-def _sentence(name: str, value: float, step: int) -> str:
-    kind = "nan" if math.isnan(value) else "infinite"
+def _sentence(name: str, value: float | None, step: int) -> str:
+    kind = "nan or infinite" if value is None else "nan" if math.isnan(value) else "infinite"
     what = "the gradient" if name == "gradient" else f"the loss part {name!r}"
     return f"{what} became {kind} at step {step}"

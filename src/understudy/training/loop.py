@@ -12,7 +12,7 @@ from torch import Tensor
 from understudy.data.batches import Batch
 from understudy.models.embedder import Embedder
 from understudy.training import distributed
-from understudy.training.caching import cached_backward
+from understudy.training.caching import cached_backward, random_state, restore_random_state
 from understudy.training.ema import MovingAverage
 from understudy.training.guard import NaNGuard
 from understudy.training.optim import set_rate
@@ -127,8 +127,7 @@ class Loop:
             "average": None if self.average is None else self.average.model.state_dict(),
             "sums": {name: float(value) for name, value in self._sums.items()},
             "summed": self._summed,
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state() if device.type == "cuda" else None,
+            "random": list(random_state(device)),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -141,9 +140,7 @@ class Loop:
         device = next(self.task.parameters()).device
         self._sums = {name: torch.tensor(value, device=device) for name, value in state["sums"].items()}
         self._summed = state["summed"]
-        torch.set_rng_state(state["random"])
-        if state["random_cuda"] is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(state["random_cuda"])
+        restore_random_state(state["random"], device)
 
     def _one_step(self, batch: Batch, guard: NaNGuard) -> dict[str, Tensor]:
         self.optimiser.zero_grad(set_to_none=True)

@@ -34,10 +34,9 @@ def build_optimiser(task: Task, config: OptimConfig) -> torch.optim.Optimizer:
             {"params": vectors, "base_lr": rate, "weight_decay": 0.0},
         ]
     groups = [{**group, "lr": group["base_lr"]} for group in groups if group["params"]]
-    fused = all(p.is_floating_point() for p in task.parameters())
     if config.name == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=fused)
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=fused)
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:

@@ -85,7 +85,8 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
         raise UserError(f"{config.data.source!r} has no training images: check its `split` column")
     labels, classes = _training_labels(manifest.label_codes(), manifest.classes, rows)
     supervised = default_supervised(config, has_labels=bool(classes))
-    sampler = build_sampler(config.sampler, manifest, rows, config.seed)
+    uses_labels = bool(supervised) or config.s2sd is not None
+    sampler = build_sampler(config.sampler, manifest, rows, config.seed, uses_labels=uses_labels)
     terms, classifier = build_terms(config, supervised, student, teachers, classes, sampler.batch_size)
     final = workshop.final_split(config)
     validates = bool(config.evaluation.every) or config.evaluation.keep == "best"

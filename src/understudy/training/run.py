@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from understudy.training.assemble import Parts, assemble
 from understudy.training.caching import normalises_by_batch
 from understudy.training.card import provenance
 from understudy.training.checkpoint import latest_checkpoint, save_checkpoint
+from understudy.training.device import hardware
 from understudy.training.ema import MovingAverage
 from understudy.training.guard import NotFinite
 from understudy.training.journal import Journal
@@ -83,13 +85,14 @@ def execute(
     workshop = workshop or Workshop()
     reporter = reporter or Reporter(quiet=True)
     started = time.monotonic()
+    _refuse_several_processes()
     fresh = _is_free(config, out, resume)
     if (out / "summary.json").is_file():
         return read_run(out)
-    parts = assemble(config, workshop, reporter)
-    _claim(config, out, fresh)  # only now, so that a mistake leaves nothing behind
-    loop, best = _loop(config, parts, out, reporter)
     with reporter, listening() as stop:
+        parts = assemble(config, workshop, reporter)
+        _claim(config, out, fresh)  # only now, so that a mistake leaves nothing behind
+        loop, best = _loop(config, parts, out, reporter)
         state = latest_checkpoint(out / "checkpoints", reporter.say) if resume else None
         if state is not None:
             loop.load_state(state["loop"])
@@ -112,6 +115,15 @@ def execute(
         return _finish(config, parts, loop, best, out, started)
 
 
+def _refuse_several_processes() -> None:
+    """The losses and samplers are ready for several processes; starting and stopping them together is not."""
+    if distributed.world() > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            "a run in several processes is not available in this version: start one process, and set "
+            "`accumulate` for batches larger than the memory"
+        )
+
+
 def read_run(path: str | Path) -> Run:
     """A finished run from its directory.
 
@@ -123,6 +135,8 @@ def read_run(path: str | Path) -> Run:
         summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UserError(f"{str(path)!r} holds no finished run: it has no readable summary.json") from None
+    if not isinstance(summary, dict) or "metrics" not in summary:
+        raise UserError(f"{str(path / 'summary.json')!r} holds no metrics: run it again in another --out")
     return Run(path, summary["metrics"])
 
 
@@ -249,6 +263,7 @@ def _finish(config: RunConfig, parts: Parts, loop: Loop, best: _Best, out: Path,
         "seconds": round(time.monotonic() - started, 1),
         "torch": torch.__version__,
         "device": str(next(student.parameters()).device),
+        "hardware": hardware(next(student.parameters()).device),
     }
     if distributed.rank() == 0:
         parts.keep_classifier(student)

@@ -81,8 +81,8 @@ class S2SDTerm(Term):
         base = step.everywhere(step.outputs["embedding"])
         auxiliaries = [step.everywhere(F.normalize(head(features), dim=1)) for head in self.heads]
         first, *others = (
-            criterion(rows, labels)
-            for criterion, rows in zip(self.criteria, (base, *auxiliaries), strict=True)
+            criterion(rows, labels, **self.draws(criterion, step, place))
+            for place, (criterion, rows) in enumerate(zip(self.criteria, (base, *auxiliaries), strict=True))
         )
         supervised: Tensor = 0.5 * (first + sum(others) / len(others))
         with_features = self.variant in ("msdf", "msdfa")

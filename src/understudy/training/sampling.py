@@ -18,7 +18,9 @@ from understudy.data.samplers import (
 from understudy.errors import UserError
 
 
-def build_sampler(config: SamplerConfig, manifest: Manifest, rows: np.ndarray, seed: int) -> Sampler:
+def build_sampler(
+    config: SamplerConfig, manifest: Manifest, rows: np.ndarray, seed: int, *, uses_labels: bool = True
+) -> Sampler:
     """The sampler over the training rows.
 
     Args:
@@ -26,6 +28,7 @@ def build_sampler(config: SamplerConfig, manifest: Manifest, rows: np.ndarray, s
         manifest: Where labels and cameras are.
         rows: (n,) manifest rows to draw from.
         seed: The seed of all its plans.
+        uses_labels: Whether a loss learns from labels; without one, ``auto`` looks at no label either.
 
     Raises:
         UserError: The images do not allow such batches.
@@ -34,8 +37,8 @@ def build_sampler(config: SamplerConfig, manifest: Manifest, rows: np.ndarray, s
     labelled = rows[labels[rows] >= 0]
     kind = config.kind
     if kind == "auto":
-        every, none = len(labelled) == len(rows), len(labelled) == 0
-        kind = "class_balanced" if every else "unlabelled" if none else "mixed"
+        every, none = len(labelled) == len(rows), not uses_labels or len(labelled) == 0
+        kind = "unlabelled" if none else "class_balanced" if every else "mixed"
     size = config.batch_size
     if kind == "unlabelled":
         return Unlabelled(rows, size, seed=seed)

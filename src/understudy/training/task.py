@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from understudy.data.batches import Batch
 from understudy.data.items import Items
+from understudy.errors import UserError
 from understudy.models.embedder import Embedder
 from understudy.models.outputs import Outputs
 from understudy.teachers.protocol import Teacher, View
@@ -110,7 +111,10 @@ class Task(nn.Module):
         with torch.autocast(labels.device.type, enabled=False):
             for term in self.terms:
                 assert isinstance(term, Term)
-                value = term(step)
+                try:
+                    value = term(step)
+                except ValueError as error:  # what a loss asks of its inputs, in one sentence of its own
+                    raise UserError(str(error)) from error
                 parts[term.name] = value.detach()
                 weighted = term.factor(number) * value
                 total = weighted if total is None else total + weighted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -38,6 +39,18 @@ class Term(nn.Module):
         """The unweighted value, a scalar with a graph."""
         raise NotImplementedError
 
+    def draws(self, loss: nn.Module, step: Step, salt: int = 0) -> dict[str, torch.Generator]:
+        """The ``generator`` argument of a loss that draws at random; nothing for one that does not.
+
+        Args:
+            loss: One of the term's losses.
+            step: The step it is called in.
+            salt: Tells several losses of one term apart.
+        """
+        if "generator" not in inspect.signature(loss.forward).parameters:
+            return {}
+        return {"generator": step.generator(_number(self.name) + salt)}
+
 
 class SupervisedTerm(Term):
     """A loss on labels, over the rows of all processes; unlabelled rows (label -1) take no part in it."""
@@ -46,14 +59,11 @@ class SupervisedTerm(Term):
         super().__init__(name, weight, warmup)
         self.loss = loss
         self.source = source
-        self._salt = _salt(name)
-        self._draws = "generator" in inspect.signature(loss.forward).parameters
 
     def forward(self, step: Step) -> Tensor:
         """The loss of all rows and their labels."""
         rows = step.everywhere(step.outputs[self.source])  # type: ignore[literal-required]
-        extra = {"generator": step.generator(self._salt)} if self._draws else {}
-        value: Tensor = self.loss(rows, step.everywhere(step.labels), **extra)
+        value: Tensor = self.loss(rows, step.everywhere(step.labels), **self.draws(self.loss, step))
         return value
 
 
@@ -92,8 +102,6 @@ class DistillationTerm(Term):
         self.relational = relational
         self.projection = projection
         self.register_buffer("columns", columns, persistent=False)
-        self._salt = _salt(name)
-        self._draws = "generator" in inspect.signature(loss.forward).parameters
 
     def forward(self, step: Step) -> Tensor:
         """The loss of the whole batch, or this process's share of a mean over rows."""
@@ -107,7 +115,7 @@ class DistillationTerm(Term):
         if not self.relational:
             value: Tensor = self.loss(student, taught)
             return value * step.local_share()
-        extra: dict[str, object] = {"generator": step.generator(self._salt)} if self._draws else {}
+        extra: dict[str, object] = {**self.draws(self.loss, step)}
         share = 1.0
         if len(step.counts) > 1 and getattr(self.loss, "splits_by_query", False):
             extra["queries"] = step.own_rows()  # each process asks for its own rows only
@@ -169,7 +177,7 @@ class Projection(nn.Module):
         return F.normalize(projected, dim=1) if self.normalize else projected
 
 
-def _salt(name: str) -> int:
+def _number(name: str) -> int:
     """A number for a name that is the same in every process and Python."""
     salt = 0
     for letter in name.encode():
