@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -32,6 +34,63 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def make_images() -> Callable[..., Path]:
     return make_folder
+
+
+class Outcome(NamedTuple):
+    """How a command ended and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Calls ``understudy`` with words, as the shell would, without the seconds that a new process takes."""
+    from understudy.cli import main
+
+    def call(*words: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["understudy", *map(str, words)])
+        capsys.readouterr()
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return Outcome(status, *capsys.readouterr())
+
+    return call
+
+
+STUDENT: dict[str, Any] = {"backbone": "smallconv_8", "dim": 8, "input_size": [16, 16]}
+
+
+@pytest.fixture(scope="session")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``images/``, and in ``teacher/`` a run on them whose model knows their classes."""
+    from understudy.config import RunConfig, parse
+    from understudy.training.run import execute
+
+    place = tmp_path_factory.mktemp("taught")
+    value = {
+        "data": str(make_folder(place / "images")),
+        "student": {**STUDENT, "backbone": "smallconv_16", "dim": 12},
+        "supervised": ["multi_similarity", "cross_entropy"],
+        "steps": 40,
+        "optim": {"lr": 0.01},
+    }
+    execute(parse(RunConfig, value, where="the teacher"), place / "teacher")
+    return place
+
+
+@pytest.fixture
+def settings(taught: Path) -> Callable[..., dict[str, Any]]:
+    """Plain values of a configuration: a small student on the shared images, and what else is given."""
+
+    def fill(**more: Any) -> dict[str, Any]:
+        return {"data": str(taught / "images"), "student": STUDENT, "steps": 4, **more}
+
+    return fill
 
 
 @pytest.fixture

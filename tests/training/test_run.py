@@ -1,9 +1,10 @@
-"""Run directories: what is in them, how they are claimed, and that a resumed run ends where a whole one does."""
+"""Run directories: what they hold, how they are claimed, and that resumed runs end where whole ones do."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
@@ -159,7 +160,7 @@ class _Asking:
     def __init__(self, at: int) -> None:
         self.left = at
 
-    def __enter__(self) -> _Asking:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -312,43 +313,40 @@ def test_a_place_without_a_finished_run_says_so(tmp_path: Path) -> None:
 def start(value: dict[str, Any], folder: Path, *more: str) -> subprocess.Popen[str]:
     file = folder / "run.yaml"
     file.write_text(yaml.safe_dump(value))
-    return subprocess.Popen(
-        [sys.executable, "-m", "understudy", "distill", str(file), "--out", str(folder / "run"), *more],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    words = [sys.executable, "-m", "understudy", "distill", str(file), "--out", str(folder / "run"), *more]
+    return subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def wait_for(pattern: str, folder: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not list(folder.glob(pattern)):
+def end(process: subprocess.Popen[str], run: Path, number: signal.Signals) -> str:
+    """Sends a signal once there is a new checkpoint, and gives what was said on standard error."""
+    old, deadline = set(run.glob("checkpoints/step-*.pt")), time.monotonic() + 120
+    while set(run.glob("checkpoints/step-*.pt")) <= old:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.005)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert not (run / "summary.json").exists()
+    assert "Traceback" not in said
+    return said
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 1), (signal.SIGKILL, -9)])
-def test_a_process_that_was_ended_goes_on_to_the_same_result(
-    settings: Settings, teacher: dict[str, Any], tmp_path: Path, number: signal.Signals, status: int
+def test_a_process_that_is_killed_and_then_stopped_ends_at_the_same_result(
+    settings: Settings, teacher: dict[str, Any], tmp_path: Path
 ) -> None:
-    value = settings(teachers=teacher, **{**TAUGHT, "steps": 300, "checkpoint_every": 10})
-    process = start(value, tmp_path)
-    wait_for("run/checkpoints/step-*.pt", tmp_path, process)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == status, err
-    assert not (tmp_path / "run" / "summary.json").exists()
-    if number == signal.SIGTERM:
-        assert "stopped by SIGTERM after step" in err
-        assert "--resume" in err
-        assert "Traceback" not in err
-    resumed = start(value, tmp_path, "--resume")
-    _, err = resumed.communicate(timeout=120)
-    assert resumed.returncode == 0, err
-    assert "going on from step" in err
-    whole = execute(
-        config(yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())), tmp_path / "whole"
-    )
-    same(whole.path, tmp_path / "run")
+    value = settings(teachers=teacher, **{**TAUGHT, "steps": 240, "checkpoint_every": 10})
+    out = tmp_path / "run"
+    killed = start(value, tmp_path)
+    end(killed, out, signal.SIGKILL)
+    assert killed.returncode == -signal.SIGKILL
+
+    stopped = start(value, tmp_path, "--resume")
+    said = end(stopped, out, signal.SIGTERM)
+    assert stopped.returncode == 1
+    assert re.search(r"going on from step \d+ of 240", said)
+    assert re.search(r"stopped by SIGTERM after step \d+ of 240: .*--resume", said)
+
+    resolved = config(yaml.safe_load((out / "config.yaml").read_text()))
+    execute(resolved, out, resume=True)
+    same(execute(resolved, tmp_path / "whole").path, out)
