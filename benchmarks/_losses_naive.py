@@ -14,9 +14,14 @@ def all_rankings(items: int) -> Tensor:
     return torch.tensor(list(permutations(range(items))))
 
 
-def soft_by_enumeration(teacher: Tensor, student: Tensor, rankings: Tensor) -> Tensor:
-    """(q,) KL of two Plackett–Luce laws, from the probability of every ranking, all of them at once."""
-    teacher_log, student_log = (_log_probabilities(scores, rankings) for scores in (teacher, student))
+def soft_by_enumeration(teacher: Tensor, student: Tensor, rankings: Tensor, *, safe: bool = True) -> Tensor:
+    """(q,) KL of two Plackett–Luce laws, from the probability of every ranking, all of them at once.
+
+    ``safe`` takes normalisers in log space, for any range of scores; else plain sums of exponentials, in the
+    layout that suits a CPU best, which float32 bears only while scores span less than about 80.
+    """
+    log_probabilities = _log_probabilities if safe else _log_probabilities_by_sums
+    teacher_log, student_log = (log_probabilities(scores, rankings) for scores in (teacher, student))
     return (teacher_log.exp() * (teacher_log - student_log)).sum(1)
 
 
@@ -24,6 +29,11 @@ def _log_probabilities(scores: Tensor, rankings: Tensor) -> Tensor:
     ordered = scores[:, rankings]
     normalisers = ordered.flip(-1).logcumsumexp(-1).flip(-1)
     return (ordered - normalisers).sum(-1)
+
+
+def _log_probabilities_by_sums(scores: Tensor, rankings: Tensor) -> Tensor:
+    from_last = scores.exp()[:, rankings.T.flip(0)]
+    return scores.sum(1, keepdim=True) - from_last.cumsum(1).log().sum(1)
 
 
 def hard_by_loop(scores: Tensor) -> Tensor:

@@ -15,19 +15,19 @@ class Line:
 
     Attributes:
         what: The loss, its settings and the sizes.
-        figures: The numbers, by their unit or a short name; the first is the one that the target is about.
         target: What the first figure should be, in words; empty where it is only stated.
         limit: The number in the target.
         at_least: Whether the figure should reach the limit instead of staying below it.
+        figures: The numbers, by their unit or a short name; the first is the one that the target is about.
         note: How it was measured, where that needs saying.
         error: What went wrong, if the line could not be measured.
     """
 
     what: str
-    figures: dict[str, float] = field(default_factory=dict)
     target: str = ""
     limit: float | None = None
     at_least: bool = False
+    figures: dict[str, float] = field(default_factory=dict)
     note: str = ""
     error: str = ""
 

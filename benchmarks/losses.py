@@ -9,6 +9,7 @@ beside the figure, met or not. A Markdown table is written beside the JSON.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--rehearse", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    busy = os.getloadavg()[0]
     out: Path = arguments.out or Path(f"benchmarks/results/losses-{arguments.device}.json")
 
     if arguments.device == "cuda":
@@ -56,7 +58,8 @@ def main() -> None:
     else:
         import _losses_cpu
 
-        save = partial(_write, out, f"{torch.get_num_threads()} CPU threads", ON_CPU)
+        load = f" The machine's load was {busy:.1f} at the start."
+        save = partial(_write, out, f"{torch.get_num_threads()} CPU threads", ON_CPU + load)
         save(_losses_cpu.run(quick=arguments.rehearse, save=save))
     say(f"{out}, {out.with_suffix('.md').name}: {elapsed():.0f} s in all")
 
