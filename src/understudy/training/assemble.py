@@ -88,7 +88,7 @@ def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts
     if sampler.batch_size != config.sampler.batch_size:
         reporter.say(
             f"batches hold {sampler.batch_size} images instead of {config.sampler.batch_size}: "
-            "there are no more classes to fill them"
+            "there are no more to fill them"
         )
     augmentation = config.augment or augmentation_for(config.data.source)
     seed = config.seed if config.view_seed is None else config.view_seed

@@ -41,7 +41,7 @@ def build_sampler(
         kind = "unlabelled" if none else "class_balanced" if every else "mixed"
     size = config.batch_size
     if kind == "unlabelled":
-        return Unlabelled(rows, size, seed=seed)
+        return _unlabelled(rows, size, seed)
     if not len(labelled):
         raise UserError(f"the sampler {kind!r} needs labels and no training image has one: use 'unlabelled'")
     if kind == "random_pairs":
@@ -59,10 +59,12 @@ def build_sampler(
                 f"sampler.labelled {config.labelled} leaves {part} labelled of {size} images: "
                 "a mixed batch needs some of both"
             )
-        return Mixed(
-            _balanced(config, labelled, labels, part, seed), Unlabelled(rows, size - part, seed=seed)
-        )
+        return Mixed(_balanced(config, labelled, labels, part, seed), _unlabelled(rows, size - part, seed))
     return _balanced(config, labelled, labels, size, seed)
+
+
+def _unlabelled(rows: np.ndarray, size: int, seed: int) -> Unlabelled:
+    return Unlabelled(rows, min(size, len(rows)), seed=seed)  # no image twice in a batch
 
 
 def _balanced(
@@ -75,7 +77,12 @@ def _balanced(
             "change one of them"
         )
     usable = _classes_with_two(rows, labels) if images > 1 else len(np.unique(labels[rows]))
-    classes = min(size // images, usable) or 1
+    if not usable:
+        raise UserError(
+            "no class has two training images, so there is nothing to compare: label more images of each "
+            "class, or learn from a teacher alone (`supervised: []`)"
+        )
+    classes = min(size // images, usable)
     if config.kind == "every_class_once":
         return EveryClassOnce(rows, labels, classes, images, seed=seed)
     return ClassBalanced(rows, labels, classes, images, replacement=config.replacement, seed=seed)
