@@ -84,7 +84,8 @@ class CachedTeacher:
             if progress is not None:
                 progress(done, total)
         self._answers = {name: torch.cat(pieces) for name, pieces in answers.items()}
-        self._slot = torch.full((int(rows.max()) + 1,), -1, dtype=torch.int64, device=rows.device)
+        # One past the end marks a row nobody asked about: it fails instead of giving another's answer.
+        self._slot = torch.full((int(rows.max()) + 1,), len(rows), dtype=torch.int64, device=rows.device)
         self._slot[rows] = torch.arange(len(rows), device=rows.device)
 
     def outputs(self, items: Items) -> Outputs:
