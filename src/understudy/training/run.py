@@ -6,14 +6,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from understudy._version import __version__
 from understudy.config import RunConfig, first_difference, read_yaml, to_yaml
@@ -23,6 +21,7 @@ from understudy.models import count_macs, count_parameters, load, model_card, sa
 from understudy.models.embedder import Embedder
 from understudy.training import distributed
 from understudy.training.assemble import Parts, assemble
+from understudy.training.best import Best
 from understudy.training.caching import normalises_by_batch
 from understudy.training.card import provenance
 from understudy.training.checkpoint import latest_checkpoint, save_checkpoint
@@ -140,34 +139,6 @@ def read_run(path: str | Path) -> Run:
     return Run(path, summary["metrics"])
 
 
-class _Best:
-    """The weights that did best on the validation split, where the configuration asks for them."""
-
-    def __init__(self, wanted: bool) -> None:
-        self.wanted = wanted
-        self.score = -1.0
-        self.weights: list[dict[str, Any]] = []
-
-    def offer(self, score: float, modules: Sequence[nn.Module]) -> None:
-        if self.wanted and score > self.score:
-            self.score = score
-            self.weights = [
-                {name: value.detach().clone() for name, value in module.state_dict().items()}
-                for module in modules
-            ]
-
-    def restore(self, modules: Sequence[nn.Module]) -> None:
-        if self.weights:
-            for module, weights in zip(modules, self.weights, strict=True):
-                module.load_state_dict(weights)
-
-    def state(self) -> dict[str, Any]:
-        return {"score": self.score, "weights": self.weights}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.score, self.weights = state["score"], state["weights"]
-
-
 def _is_free(config: RunConfig, out: Path, resume: bool) -> bool:
     """Whether the run starts anew in ``out``; False when the run that is there is this very one."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
@@ -199,9 +170,9 @@ def _claim(config: RunConfig, out: Path, fresh: bool) -> None:
         shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
-def _loop(config: RunConfig, parts: Parts, out: Path, reporter: Reporter) -> tuple[Loop, _Best]:
+def _loop(config: RunConfig, parts: Parts, out: Path, reporter: Reporter) -> tuple[Loop, Best]:
     journal = Journal(out / "metrics.jsonl")
-    best = _Best(config.evaluation.keep == "best")
+    best = Best(config.evaluation.keep == "best")
     average = MovingAverage(parts.task.student, config.ema) if config.ema else None
     writes = distributed.rank() == 0
 
@@ -247,7 +218,7 @@ def _loop(config: RunConfig, parts: Parts, out: Path, reporter: Reporter) -> tup
     return loop, best
 
 
-def _finish(config: RunConfig, parts: Parts, loop: Loop, best: _Best, out: Path, started: float) -> Run:
+def _finish(config: RunConfig, parts: Parts, loop: Loop, best: Best, out: Path, started: float) -> Run:
     student = parts.task.student if loop.average is None else loop.average.model
     best.restore([student, *parts.beside()])
     report = parts.evaluate(student, parts.final_split)

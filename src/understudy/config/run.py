@@ -1,0 +1,135 @@
+"""One training run: all its sections, and the short forms they may be written in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from understudy.config.sections import (
+    DEFAULT_LOSSES,
+    DataConfig,
+    EvaluationConfig,
+    Fraction,
+    LossConfig,
+    OptimConfig,
+    Positive,
+    S2SDConfig,
+    SamplerConfig,
+    ScheduleConfig,
+    Section,
+    Seed,
+    SupervisedConfig,
+    TeacherConfig,
+    from_word,
+)
+from understudy.data.augmentation import Augmentation
+from understudy.errors import suggest
+from understudy.models.config import EmbedderConfig
+
+
+class RunConfig(Section):
+    """One training run: data, teachers, student, losses and how they meet."""
+
+    data: Annotated[DataConfig, from_word("source")] = Field(
+        default_factory=DataConfig, description="the images"
+    )
+    teachers: dict[str, Annotated[TeacherConfig, from_word("reference")]] = Field(
+        default_factory=dict, description="teachers by name"
+    )
+    student: Annotated[EmbedderConfig, from_word("backbone")] = Field(
+        default_factory=lambda: EmbedderConfig(backbone="mobilenetv3_small_050", dim=128),
+        description="the model that is trained",
+    )
+    supervised: tuple[Annotated[SupervisedConfig, from_word("name")], ...] | None = Field(
+        None, description="losses on labels; default: multi_similarity when there are labels"
+    )
+    losses: tuple[Annotated[LossConfig, from_word("name")], ...] = Field(
+        (), description="distillation losses"
+    )
+    preset: str | None = Field(
+        None,
+        description="a paper's own set of losses, darkrank_base or darkrank_code; others are added to it",
+    )
+    s2sd: S2SDConfig | None = Field(None, description="train with S2SD instead of `supervised`")
+    sampler: Annotated[SamplerConfig, from_word("kind")] = Field(
+        default_factory=SamplerConfig, description="batches"
+    )
+    augment: Augmentation | None = Field(
+        None, description="what varies between views; default: what suits the data set"
+    )
+    view_seed: Seed | None = Field(
+        None,
+        description="seed of the views; default: seed. Runs that share it can share stored teacher views",
+    )
+    optim: OptimConfig = Field(default_factory=OptimConfig, description="optimiser")
+    schedule: Annotated[ScheduleConfig, from_word("name")] = Field(
+        default_factory=ScheduleConfig, description="schedule"
+    )
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="evaluation")
+    epochs: float = Field(20.0, gt=0.0, description="epochs to train")
+    steps: Positive | None = Field(None, description="steps to train; takes the place of epochs")
+    accumulate: Positive = Field(1, description="pieces a batch is computed in, to save memory")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 where the device computes it natively"
+    )
+    ema: Fraction = Field(0.0, description="decay of the weights' moving average; 0: none")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
+    seed: Seed = Field(0, description="seed of weights, batches and views")
+    log_every: Positive = Field(20, description="steps between lines in metrics.jsonl")
+    checkpoint_every: Positive = Field(200, description="steps between checkpoints")
+    keep_checkpoints: Positive = Field(2, description="checkpoints kept")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        value = dict(value)
+        if isinstance(value.get("teachers"), str):
+            value["teachers"] = {"main": value["teachers"]}
+        if isinstance(value.get("losses"), list | tuple):
+            value["losses"] = [item for loss in value["losses"] for item in _defaults(loss)]
+        if value.get("preset") is not None:
+            _add_preset(value)
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        for loss in self.losses:
+            if not self.teachers:
+                raise ValueError(f"the loss {loss.name!r} needs a teacher: add one under `teachers`")
+            if loss.teacher is None and len(self.teachers) > 1:
+                names = ", ".join(self.teachers)
+                raise ValueError(f"the loss {loss.name!r} must say which `teacher` it learns from: {names}")
+            if loss.teacher is not None and loss.teacher not in self.teachers:
+                raise ValueError(
+                    f"the loss {loss.name!r} names an unknown teacher {loss.teacher!r}: "
+                    + suggest(loss.teacher, self.teachers)
+                )
+        if self.s2sd is not None and self.supervised:
+            raise ValueError("`s2sd` brings its own supervised loss (`s2sd.base`): leave `supervised` out")
+        return self
+
+
+def _defaults(loss: Any) -> tuple[Any, ...]:
+    """What ``default`` stands for, with the weight that may stand beside it; any other loss as it is."""
+    if loss == "default":
+        return DEFAULT_LOSSES
+    if isinstance(loss, Mapping) and loss.get("name") == "default":
+        beside = {key: value for key, value in loss.items() if key != "name"}
+        return tuple({**default, **beside} for default in DEFAULT_LOSSES)
+    return (loss,)
+
+
+def _add_preset(value: dict[str, Any]) -> None:
+    """Writes a preset's losses out, before those that are named beside it."""
+    from understudy.losses.presets import preset
+
+    try:
+        losses = preset(str(value.pop("preset")))
+    except LookupError as error:
+        raise ValueError(error.args[0]) from None
+    for key in ("supervised", "losses"):
+        value[key] = [*losses[key], *(value.get(key) or ())]

@@ -1,0 +1,160 @@
+"""The parts of a run's configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(gt=0)]
+Natural = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, values never change once set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+WORDS = {"data": "source", "student": "backbone", "sampler": "kind", "schedule": "name"}
+"""The sections that may be written as one word, and the key that the word stands for."""
+
+
+def from_word(key: str) -> BeforeValidator:
+    """Lets a section be written as the one word that matters in it, under ``key``."""
+    return BeforeValidator(lambda value: {key: str(value)} if isinstance(value, str | Path) else value)
+
+
+class DataConfig(Section):
+    """Which images, and what is known of them."""
+
+    source: str = Field("typefaces", description="name of a data set, a manifest file, or a folder of images")
+    resize: tuple[Positive, Positive] | None = Field(
+        None, description="height and width images are decoded to; default: the largest any model asks for"
+    )
+    val_fraction: Fraction = Field(
+        0.2,
+        description="share of the training classes set aside for validation where there is no val split",
+    )
+    label_fraction: Fraction = Field(1.0, description="share of the training classes whose labels are used")
+    split_seed: Seed = Field(
+        0, description="seed of the validation split and of the choice of labelled classes"
+    )
+    skip_unreadable: bool = Field(False, description="leave unreadable images out instead of stopping")
+    workers: Natural = Field(0, description="threads that decode images; 0 means one for each processor")
+
+
+class TeacherConfig(Section):
+    """A teacher and what it is shown."""
+
+    reference: str = Field(
+        description="timm:NAME[?weights=FILE], a saved model's directory, or packaged:NAME"
+    )
+    view: Literal["same", "clean", "independent"] | None = Field(
+        None, description="what the teacher sees of an augmented image; default: what suits its kind"
+    )
+
+
+DEFAULT_LOSSES: tuple[dict[str, Any], ...] = ({"name": "similarity_kl"},)
+"""What ``losses: [default]`` stands for: what won on the committed studies."""
+
+
+class LossConfig(Section):
+    """One distillation loss."""
+
+    name: str = Field(description="a name from understudy.losses.LOSSES")
+    weight: float | None = Field(None, ge=0.0, description="its weight; default: the loss's own")
+    teacher: str | None = Field(None, description="which teacher it learns from; default: the only one")
+    warmup: Natural = Field(0, description="steps over which the weight grows linearly from 0")
+    maps: tuple[str, str] | None = Field(
+        None, description="the student's and the teacher's layer, for losses on feature maps"
+    )
+    args: dict[str, Any] = Field(default_factory=dict, description="the loss's settings")
+
+
+class SupervisedConfig(Section):
+    """One loss on labels."""
+
+    name: str = Field(description="multi_similarity, batch_hard_triplet, …, or pml:CLASS")
+    weight: float | None = Field(None, ge=0.0, description="its weight; default: the loss's own")
+    warmup: Natural = Field(0, description="steps over which the weight grows linearly from 0")
+    args: dict[str, Any] = Field(default_factory=dict, description="the loss's settings")
+
+
+class S2SDConfig(Section):
+    """Simultaneous similarity-based self-distillation (S2SD): training heads that teach the base head."""
+
+    base: str = Field("multi_similarity", description="the supervised loss of every head")
+    base_args: dict[str, Any] = Field(default_factory=dict, description="its settings")
+    variant: Literal["dsd", "msd", "msdf", "msdfa"] = Field("msdf", description="which form of S2SD")
+    dims: tuple[Positive, ...] = Field(
+        (512, 1024, 1536, 2048), min_length=1, description="dimensions of the training heads"
+    )
+    weight: float = Field(50.0, ge=0.0, description="γ, weight of the distillation between heads")
+    feature_weight: float = Field(50.0, ge=0.0, description="γ_F, weight of the distillation from features")
+    temperature: float = Field(1.0, gt=0.0, description="T of the similarity softmax")
+    delay: Natural = Field(1000, description="steps before the features start to teach")
+
+
+class SamplerConfig(Section):
+    """How batches are put together."""
+
+    kind: Literal[
+        "auto",
+        "class_balanced",
+        "every_class_once",
+        "random_pairs",
+        "cross_camera_pairs",
+        "unlabelled",
+        "mixed",
+    ] = Field(
+        "auto",
+        description="auto: class_balanced with labels, unlabelled without, mixed when only some have them",
+    )
+    batch_size: Positive = Field(128, description="images in a (global) batch")
+    images_per_class: Positive = Field(4, description="images of each class in a batch")
+    replacement: bool = Field(False, description="draw classes anew for each batch instead of using all up")
+    labelled: Fraction = Field(0.5, description="share of a mixed batch that has labels")
+
+
+class OptimConfig(Section):
+    """The optimiser."""
+
+    name: Literal["adamw", "sgd"] = Field("adamw", description="adamw, or sgd with momentum")
+    lr: float = Field(1e-3, gt=0.0, description="base learning rate")
+    loss_lr: float | None = Field(
+        None, gt=0.0, description="learning rate of losses' own parameters; default: lr"
+    )
+    weight_decay: float = Field(1e-4, ge=0.0, description="not applied to biases and normalisation layers")
+    momentum: float = Field(0.9, ge=0.0, lt=1.0, description="momentum of sgd")
+    betas: tuple[Decay, Decay] = Field((0.9, 0.999), description="betas of adamw")
+    clip: float | None = Field(None, gt=0.0, description="largest norm of the gradient")
+
+
+class ScheduleConfig(Section):
+    """The learning rate over the run."""
+
+    name: Literal["cosine", "step", "constant"] = Field("cosine", description="after the warm-up")
+    warmup: Fraction = Field(0.1, description="share of the run that warms up")
+    floor: Fraction = Field(0.0, description="where the cosine ends, as a share of lr")
+    milestones: tuple[Fraction, ...] = Field(
+        (0.5, 0.75), description="where step falls, as shares of the run"
+    )
+    gamma: float = Field(0.1, gt=0.0, description="the factor at each milestone")
+
+
+class EvaluationConfig(Section):
+    """What is measured, when, and on which images."""
+
+    every: Natural = Field(0, description="steps between evaluations on the validation split; 0: at the end")
+    split: Literal["auto", "val", "test"] = Field(
+        "auto", description="the split of the final figures; auto: test where there is one, else val"
+    )
+    keep: Literal["last", "best"] = Field(
+        "last", description="which weights are saved: the last, or the best on the validation split"
+    )
+    batch_size: Positive = Field(256, description="images embedded at a time")
