@@ -69,7 +69,13 @@ def test_unreadable_images_are_counted_and_the_first_ones_named() -> None:
 
 
 def test_unreadable_images_are_skipped_when_told() -> None:
-    pixels = decode_all(read, range(200), resize=(2, 2), channels=1, skip_unreadable=True)
+    said: list[str] = []
+    pixels = decode_all(read, range(200), resize=(2, 2), channels=1, skip_unreadable=True, say=said.append)
+    (sentence,) = said
+    assert sentence.startswith(
+        "2 of 200 images cannot be read ('img:13.png' is empty (0 bytes); 'img:113.png' "
+    )
+    assert sentence.endswith(") and are left out")
     assert pixels.rows.tolist() == [row for row in range(200) if row not in (13, 113)]
     assert pixels.gather(torch.tensor([114]))[0, 0, 0, 0] == 114
     with pytest.raises(UserError, match=r"not one of 2 images can be read: 'img:13.png"):

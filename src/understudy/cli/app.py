@@ -26,7 +26,7 @@ def main() -> None:
     from understudy.training.signals import Stopped
 
     try:
-        status = app(standalone_mode=False)
+        status = app(standalone_mode=False, prog_name="understudy")
     except UserError as error:
         sys.exit(_complain(f"error: {error}", 2))
     except _UsageError as error:

@@ -14,7 +14,9 @@ from understudy.files import write_json
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="a saved model's directory, or an embedding table")],
+    model: Annotated[
+        str, typer.Argument(help="a saved model's directory, an embedding table, packaged:NAME or timm:NAME")
+    ],
     data: Annotated[str, typer.Argument(help="data set, manifest or folder")],
     split: Annotated[
         str | None, typer.Option(help="the split to measure (default: test where there is one, else all)")
@@ -46,6 +48,6 @@ def evaluate(
         skip_unreadable=skip_unreadable,
         reporter=Reporter(quiet=json),
     )
+    typer.echo(report.to_json() if json else report.table())
     if out is not None:
         write_json(out, json_module.loads(report.to_json()))
-    typer.echo(report.to_json() if json else report.table())

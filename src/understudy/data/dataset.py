@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,7 @@ class Dataset:
         workers: int | None = None,
         skip_unreadable: bool = False,
         progress: Progress | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> Pixels:
         """Decodes images into memory; see `understudy.data.pixels.decode_all`.
 
@@ -80,6 +81,7 @@ class Dataset:
             workers: Threads.
             skip_unreadable: Leave unreadable images out instead of stopping.
             progress: Called with (done, total).
+            say: Told which images were left out.
 
         Returns:
             The images, asked for by their manifest rows.
@@ -100,6 +102,7 @@ class Dataset:
             workers=workers,
             skip_unreadable=skip_unreadable,
             progress=progress,
+            say=say,
         )
 
 

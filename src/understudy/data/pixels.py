@@ -79,6 +79,7 @@ def decode_all(
     workers: int | None = None,
     skip_unreadable: bool = False,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Pixels:
     """Decodes images once, in a pool of threads (Pillow works outside Python's lock).
 
@@ -93,6 +94,7 @@ def decode_all(
         skip_unreadable: Leave unreadable images out (``Pixels.rows`` says which are there) instead of
             stopping.
         progress: Called with (done, total) from the calling thread.
+        say: Told which images were left out.
 
     Returns:
         The images, in the order of ``rows``.
@@ -124,11 +126,10 @@ def decode_all(
     ):
         if progress is not None:
             progress(done, len(wanted))
-    if reasons and not skip_unreadable:
-        raise UserError(_unreadable([reasons[position] for position in sorted(reasons)], len(wanted)))
-    if reasons and not readable.any():
-        raise UserError(f"not one of {len(wanted)} images can be read: {reasons[min(reasons)]}")
     if reasons:
+        found = _unreadable([reasons[position] for position in sorted(reasons)], len(wanted), skip_unreadable)
+        if say is not None:
+            say(f"{found} and are left out")
         pixels, wanted = pixels[readable], wanted[readable]
     return Pixels(torch.from_numpy(pixels), torch.from_numpy(wanted))
 
@@ -151,10 +152,13 @@ def _refuse_too_many(count: int, channels: int, height: int, width: int) -> None
         )
 
 
-def _unreadable(reasons: list[str], total: int) -> str:
+def _unreadable(reasons: list[str], total: int, skip: bool) -> str:
+    """Says which images cannot be read; an error unless they are to be skipped and others are left."""
+    if skip and len(reasons) == total:
+        raise UserError(f"not one of {total} images can be read: {reasons[0]}")
     named = "; ".join(reasons[:_NAMED])
     more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
-    return (
-        f"{len(reasons)} of {total} images cannot be read ({named}{more}): "
-        "mend or remove them, or skip unreadable images (skip_unreadable)"
-    )
+    found = f"{len(reasons)} of {total} images cannot be read ({named}{more})"
+    if not skip:
+        raise UserError(f"{found}: mend or remove them, or skip unreadable images (skip_unreadable)")
+    return found

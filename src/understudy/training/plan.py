@@ -75,6 +75,11 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
     torch.manual_seed(config.seed)
     student = build_embedder(config.student).to(device)
     manifest = workshop.dataset(config.data).manifest
+    if manifest.texts is not None:
+        raise UserError(
+            f"{config.data.source!r} holds texts, and {config.student.backbone!r} embeds images: "
+            "pass a manifest with a 'path' column"
+        )
 
     def rows_of(split: str) -> np.ndarray:
         rows = manifest.rows(split)

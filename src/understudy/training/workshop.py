@@ -55,7 +55,7 @@ class Workshop:
         if key not in self._kept:
             dataset = self._source(config.source)
             manifest = dataset.manifest
-            if not len(manifest.rows("val")) and config.val_fraction:
+            if len(manifest.rows("train")) and not len(manifest.rows("val")) and config.val_fraction:
                 manifest = split_classes(manifest, config.val_fraction, config.split_seed)
             if config.label_fraction < 1.0:
                 manifest = label_fraction(manifest, config.label_fraction, config.split_seed)
@@ -99,6 +99,7 @@ class Workshop:
                 workers=config.workers or None,
                 skip_unreadable=config.skip_unreadable,
                 progress=reporter.tick,
+                say=reporter.say,
             ).to(device)
             reporter.stop()
         kept: Pixels = self._kept[key]

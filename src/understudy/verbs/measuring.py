@@ -141,6 +141,7 @@ class _Source:
             interpolation=pre.interpolation,
             skip_unreadable=self.skip_unreadable,
             progress=self.reporter.tick,
+            say=self.reporter.say,
         ).to(self.device)
         self.reporter.start("embed", total=len(pixels))
         vectors = embed_pixels(

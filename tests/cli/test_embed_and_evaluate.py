@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import understudy
+from understudy.data.table import Table
+from understudy.evaluation import metric_learning
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture
+def model(taught: Path) -> Path:
+    return taught / "teacher" / "model"
+
+
+@pytest.fixture
+def images(taught: Path) -> Path:
+    return taught / "images"
+
+
+@pytest.fixture
+def table(command: Command, model: Path, images: Path, tmp_path: Path) -> Path:
+    done = command("embed", model, images, "--out", tmp_path / "table", "--batch-size", 7)
+    assert done.status == 0, done.err
+    assert done.out == f"48 vectors of dimension 12: {tmp_path / 'table'}\n"
+    return tmp_path / "table"
+
+
+def test_a_table_holds_what_encode_gives(table: Path, model: Path, images: Path) -> None:
+    opened = Table.open(table)
+    paths = sorted(images.rglob("*.png"))
+    assert list(opened.ids) == [path.relative_to(images).as_posix() for path in paths]
+    expected = understudy.load(model).encode(paths)
+    np.testing.assert_allclose(opened.read(range(48)), expected, atol=1e-5)
+    assert (opened.teacher, opened.normalised) == ("smallconv_16", True)
+
+
+def test_a_model_and_its_table_are_measured_alike(
+    command: Command, table: Path, model: Path, images: Path
+) -> None:
+    shown = [json.loads(command("evaluate", what, images, "--json").out) for what in (model, table)]
+    labels = np.arange(48) // 6
+    expected = metric_learning(Table.open(table).read(range(48)), labels).metrics
+    for report in shown:
+        assert report["metrics"] == pytest.approx(expected)
+        assert report["counts"] == {"queries": 48, "skipped": 0, "gallery": 48, "classes": 8, "unlabelled": 0}
+
+
+def test_the_report_is_a_table_and_a_file(
+    command: Command, model: Path, images: Path, tmp_path: Path
+) -> None:
+    done = command("evaluate", model, images, "-o", tmp_path / "deep" / "report.json")
+    written = json.loads((tmp_path / "deep" / "report.json").read_text())
+    assert done.status == 0
+    assert f"| recall@1 | {100 * written['metrics']['recall@1']:.2f} % |" in done.out
+
+
+@pytest.mark.parametrize("kind", ["model", "table"])
+def test_a_teacher_that_ranks_alike_overlaps_wholly(
+    command: Command, model: Path, table: Path, images: Path, kind: str
+) -> None:
+    teacher = model if kind == "model" else table
+    report = json.loads(command("evaluate", model, images, "--teacher", teacher, "--json").out)
+    assert report["metrics"]["neighbour_overlap@10"] == pytest.approx(1.0, abs=0.01)
+    stranger = "timm:smallconv_8?weights=random&input_size=16x16"
+    other = json.loads(command("evaluate", model, images, "--teacher", stranger, "--json").out)
+    assert other["metrics"]["neighbour_overlap@10"] < 0.9
+    assert other["metrics"]["recall@1"] == report["metrics"]["recall@1"]
+
+
+def test_a_split_and_the_test_split_where_there_is_one(
+    command: Command, model: Path, tmp_path: Path, make_images: Callable[..., Path]
+) -> None:
+    images = make_images(tmp_path / "images", classes=2, images=3, splits=("train", "test"))
+    counts = {
+        words: json.loads(command("evaluate", model, images, *words, "--json").out)["counts"]["queries"]
+        for words in ((), ("--split", "train"))
+    }
+    assert counts == {(): 6, ("--split", "train"): 6}
+    done = command("embed", model, images, "--split", "test", "--out", tmp_path / "table")
+    assert done.status == 0
+    assert all(name.startswith("test/") for name in Table.open(tmp_path / "table").ids)
+    missing = command("evaluate", model, images, "--split", "query")
+    assert missing.status == 2
+    assert missing.err == "error: 'images' has no images in the split 'query': pass another --split\n"
+
+
+def test_unreadable_images_stop_it_unless_told_otherwise(
+    command: Command, model: Path, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "class00" / "0.png").write_bytes(b"no image")
+    for words in (("embed", model, folder, "--out", tmp_path / "table"), ("evaluate", model, folder)):
+        before = sorted(tmp_path.iterdir())
+        refused = command(*words)
+        assert refused.status == 2
+        assert "1 of 48 images cannot be read" in refused.err
+        assert sorted(tmp_path.iterdir()) == before
+        skipped = command(*words, "--skip-unreadable")
+        assert skipped.status == 0
+        assert (
+            "class00/0.png' is not an image, or of a kind that Pillow does not read) and are left out"
+            in skipped.err
+        )
+    assert len(Table.open(tmp_path / "table")) == 47
+    with_table = command("evaluate", tmp_path / "table", folder, "--teacher", model, "--skip-unreadable")
+    assert with_table.status == 2  # the table has no vector for an image that was skipped
+    assert "1 of 48 ids are not in the embedding table" in with_table.err
+    with_teacher = command("evaluate", model, folder, "--teacher", model, "--skip-unreadable", "--json")
+    assert json.loads(with_teacher.out)["counts"]["queries"] == 47
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ("embed", "{model}", "{images}", "--out", "{images}"),
+            "exists already: pass another place for the table",
+        ),
+        (("embed", "{model}", "{images}", "--split", "tset"), "did you mean 'test'?"),
+        (("embed", "{images}", "{images}"), "has no config.json: it is no saved model"),
+        (("embed", "no/model", "{images}"), "there is no model directory 'no/model': check the path"),
+        (("embed", "{model}", "no/images"), "is neither a manifest (.csv, .parquet) nor a folder"),
+        (("embed", "{model}", "{images}", "--device", "cuda:99"), "the device 'cuda:99' cannot be used here"),
+        (("evaluate", "no/model", "{images}"), "there is no model directory 'no/model': check the path"),
+        (
+            ("evaluate", "{model}", "{images}", "--teacher", "no/teacher"),
+            "there is no model directory 'no/teacher'",
+        ),
+        (("evaluate", "{model}", "{images}", "--batch-size", "0"), "--batch-size"),
+        (("evaluate", "{model}"), "missing argument 'data'"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    command: Command,
+    model: Path,
+    images: Path,
+    words: tuple[str, ...],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = command(*(word.format(model=model, images=images) for word in words))
+    assert done.status == 2
+    assert done.out == ""
+    assert sentence.lower() in done.err.lower()
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
