@@ -17,7 +17,8 @@ class PairedTest:
         second: The row expected ahead.
         metric: The figure compared.
         difference: Mean of second − first over the seeds.
-        t: Mean difference over its standard error; positive when the second row is ahead.
+        t: Mean difference over its standard error; positive when the second row is ahead. None when every
+            seed differs by the very same amount, so that there is no error.
         p: Two-sided probability of a difference as large by chance.
         seeds: How many pairs.
     """
@@ -26,7 +27,7 @@ class PairedTest:
     second: str
     metric: str
     difference: float
-    t: float
+    t: float | None
     p: float
     seeds: int
 
@@ -75,8 +76,7 @@ def paired_test(first: str, second: str, metric: str, a: Sequence[float], b: Seq
     differences = [y - x for x, y in zip(a, b, strict=True)]
     mean, deviation = mean_and_deviation(differences)
     if deviation == 0.0:
-        t, p = (0.0, 1.0) if mean == 0.0 else (math.copysign(math.inf, mean), 0.0)
-    else:
-        result = ttest_rel(b, a)
-        t, p = float(result.statistic), float(result.pvalue)
-    return PairedTest(first, second, metric, mean, t, p, len(a))
+        t, p = (0.0, 1.0) if mean == 0.0 else (None, 0.0)
+        return PairedTest(first, second, metric, mean, t, p, len(a))
+    result = ttest_rel(b, a)
+    return PairedTest(first, second, metric, mean, float(result.statistic), float(result.pvalue), len(a))

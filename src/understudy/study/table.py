@@ -48,7 +48,7 @@ def to_markdown(results: Mapping[str, Any]) -> str:
                 [
                     f"{test['second']} − {test['first']} ({_title(test['metric'])})",
                     f"{100 * test['difference']:+.2f}",
-                    f"{test['t']:.2f}",
+                    "–" if test["t"] is None else f"{test['t']:.2f}",
                     f"{test['p']:.2g}",
                     str(test["seeds"]),
                 ]

@@ -1,0 +1,207 @@
+"""A study from the shell: chosen, trained, compared; killed and started again, it does nothing twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from understudy.errors import UserError
+from understudy.study import read_study, runner
+from understudy.study.jobs import Job
+from understudy.training.run import read_run
+
+Command = Callable[..., Any]
+CLOCK = {"images_per_second", "seconds"}
+
+
+@pytest.fixture(autouse=True)
+def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speed is measured elsewhere, and takes a second each time."""
+    for module in ("study.runner", "training.workshop"):
+        monkeypatch.setattr(f"understudy.{module}.images_per_second", lambda _: 1234.0)
+
+
+@pytest.fixture
+def study(settings: Callable[..., dict[str, Any]], taught: Path, tmp_path: Path) -> Path:
+    """Two rows that are trained, with two seeds each, and the teacher's."""
+    base = settings(
+        teachers={"main": str(taught / "teacher" / "model")}, optim={"lr": 0.01}, checkpoint_every=5, steps=6
+    )
+    among = [{"losses": [{"name": "pkt", "weight": weight}]} for weight in (0.0, 5.0)]
+    value = {
+        "name": "tiny",
+        "about": "One sentence about it.",
+        "base": base,
+        "rows": [
+            {"name": "the teacher", "teacher": "main"},
+            {"name": "alone"},
+            {
+                "name": "distilled, 5 %",
+                "choose": {"among": among, "metric": "map@r", "overrides": {"steps": 3}},
+            },
+        ],
+        "seeds": 2,
+        "metrics": ["recall@1", "map@r", "neighbour_overlap@10"],
+        "tests": [["alone", "distilled, 5 %"]],
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(value))
+    return tmp_path / "study.yaml"
+
+
+def without_clock(results: dict[str, Any]) -> dict[str, Any]:
+    rows = [{key: value for key, value in row.items() if key not in CLOCK} for row in results["rows"]]
+    return {**results, "rows": rows}
+
+
+def stamps(out: Path) -> dict[str, int]:
+    return {str(file.relative_to(out)): file.stat().st_mtime_ns for file in out.rglob("summary.json")}
+
+
+def test_a_study_makes_a_table(command: Command, study: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = command("compare", study, "--out", out)
+    assert done.status == 0, done.err
+    assert (out / "results.md").read_text() in done.out
+    results = json.loads((out / "results.json").read_text())
+    assert [row["name"] for row in results["rows"]] == ["the teacher", "alone", "distilled, 5 %"]
+    assert sorted(stamps(out)) == [
+        "choice/distilled-5/0/seed-1000/summary.json",
+        "choice/distilled-5/1/seed-1000/summary.json",
+        *(f"runs/{row}/seed-{seed}/summary.json" for row in ("alone", "distilled-5") for seed in (0, 1)),
+    ]
+
+    teacher, alone, distilled = results["rows"]
+    assert (teacher["seeds"], alone["seeds"]) == ([], [0, 1])
+    runs = [read_run(out / "runs" / "distilled-5" / f"seed-{seed}") for seed in (0, 1)]
+    assert distilled["metrics"]["recall@1"] == [run.metrics["recall@1"] for run in runs]
+    (test,) = results["tests"]
+    pairs = zip(alone["metrics"]["recall@1"], distilled["metrics"]["recall@1"], strict=True)
+    assert test["difference"] == pytest.approx(sum(b - a for a, b in pairs) / 2)
+
+    figures = [100 * value for value in alone["metrics"]["recall@1"]]
+    mean, half = sum(figures) / 2, abs(figures[0] - figures[1]) / 2
+    line = next(line for line in done.out.splitlines() if line.startswith("| alone |"))
+    assert f"| {mean:.1f} ± {half * 2**0.5:.1f} |" in line
+    assert "One sentence about it." in done.out
+    assert "mean ± standard deviation over 2 seeds" in done.out
+    assert f"* distilled, 5 %: `{distilled['chosen']['settings']}`" in done.out
+
+
+def test_what_did_best_on_validation_classes_is_chosen(command: Command, study: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    results = json.loads(command("compare", study, "--out", out, "--seeds", 1, "--json").out)
+    chosen = results["rows"][2]["chosen"]
+    trials = [read_run(out / "choice" / "distilled-5" / str(number) / "seed-1000") for number in (0, 1)]
+    figures = [trial.metrics["map@r"] for trial in trials]
+    assert [tried["figure"] for tried in chosen["tried"]] == figures
+    assert chosen["settings"] == chosen["tried"][figures.index(max(figures))]["settings"]
+    for trial in trials:
+        config = yaml.safe_load((trial.path / "config.yaml").read_text())
+        assert (config["steps"], config["evaluation"]["split"], config["seed"]) == (3, "val", 1000)
+    final = yaml.safe_load((out / "runs" / "distilled-5" / "seed-0" / "config.yaml").read_text())
+    assert final["losses"][0]["weight"] == chosen["settings"]["losses"][0]["weight"]
+    assert final["steps"] == 6
+    assert results["tests"] == []  # one seed has no pairs
+
+
+def test_a_second_start_trains_nothing_and_more_seeds_only_those(
+    command: Command, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    first = json.loads(command("compare", study, "--out", out, "--json").out)
+    before = stamps(out)
+    again = command("compare", study, "--out", out, "--json")
+    assert without_clock(json.loads(again.out)) == without_clock(first)
+    assert stamps(out) == before
+    assert "4 of 4 runs are finished already" in again.err
+    command("compare", study, "--out", out, "--seeds", 3)
+    after = stamps(out)
+    assert {name: after[name] for name in before} == before
+    assert len(after) == len(before) + 2
+
+
+def test_another_study_is_refused(command: Command, study: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert command("compare", study, "--out", out, "--seeds", 1).status == 0
+    changed = yaml.safe_load(study.read_text())
+    changed["base"]["steps"] = 7
+    study.write_text(yaml.safe_dump(changed))
+    before = stamps(out)
+    refused = command("compare", study, "--out", out)
+    assert refused.status == 2
+    assert "holds a study with other 'base.steps'" in refused.err
+    assert stamps(out) == before
+
+
+def test_rows_that_share_a_seed_start_from_the_same_weights(
+    command: Command, study: Path, tmp_path: Path
+) -> None:
+    """Pairs are compared seed by seed: with a weight of 0 the teacher must change nothing."""
+    value = yaml.safe_load(study.read_text())
+    value["rows"][2] = {"name": "idle", "config": {"losses": [{"name": "pkt", "weight": 0.0}]}}
+    value["tests"] = [["alone", "idle"]]
+    study.write_text(yaml.safe_dump(value))
+    results = json.loads(command("compare", study, "--out", tmp_path / "out", "--json").out)
+    assert results["rows"][1]["metrics"] == results["rows"][2]["metrics"]
+    assert results["tests"][0]["t"] == 0
+
+
+def start(study: Path, out: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "understudy", "compare", str(study), "--out", str(out), *words]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_and_redoes_nothing(command: Command, study: Path, tmp_path: Path) -> None:
+    value = yaml.safe_load(study.read_text())
+    value["base"].update(steps=150, checkpoint_every=10)
+    study.write_text(yaml.safe_dump(value))
+    out = tmp_path / "out"
+    process = start(study, out)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("runs/alone/seed-1/checkpoints/*.pt")):  # one run is finished, another under way
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    before = stamps(out)
+    assert 3 <= len(before) < 6
+    assert not (out / "results.json").exists()
+
+    resumed = command("compare", study, "--out", out, "--json")
+    assert resumed.status == 0, resumed.err
+    assert {name: stamp for name, stamp in stamps(out).items() if name in before} == before
+    assert "going on from step" in resumed.err
+    whole = command("compare", study, "--out", tmp_path / "whole", "--json")
+    assert without_clock(json.loads(resumed.out)) == without_clock(json.loads(whole.out))
+
+
+@pytest.mark.slow
+def test_runs_side_by_side_give_the_same_table(command: Command, study: Path, tmp_path: Path) -> None:
+    value = yaml.safe_load(study.read_text())
+    del value["rows"][2]["choose"]
+    study.write_text(yaml.safe_dump(value))
+    beside, after = (
+        json.loads(command("compare", study, "--out", tmp_path / jobs, "--jobs", jobs, "--json").out)
+        for jobs in ("2", "1")
+    )
+    for row, other in zip(beside["rows"], after["rows"], strict=True):
+        assert row["metrics"] == other["metrics"]
+
+
+def test_a_run_that_is_not_finished_is_no_figure(study: Path, tmp_path: Path) -> None:
+    config = read_study(study)
+    job = Job("a run", config.run_config(config.rows[1], 0), tmp_path / "nothing")
+    assert job.summary() is None
+    with pytest.raises(UserError, match="is not finished: start the study again"):
+        runner._metrics(job)
