@@ -1,6 +1,6 @@
 """Runs `understudy demo` and keeps its table, for the README.
 
-    python benchmarks/demo.py [--work runs/demo] [--out benchmarks/results]
+python benchmarks/demo.py [--work runs/demo] [--out benchmarks/results]
 """
 
 from __future__ import annotations
