@@ -78,7 +78,7 @@ def execute(
     Raises:
         UserError: ``out`` holds another run, or something in the configuration cannot be done.
         NotFinite: A loss became NaN or infinite; the last good checkpoint is kept.
-        Stopped: SIGINT or SIGTERM came; a checkpoint is written.
+        Stopped: SIGINT or SIGTERM came; a checkpoint is written if a step was taken.
     """
     out = Path(out)
     workshop = workshop or Workshop()
@@ -89,7 +89,9 @@ def execute(
     if (out / "summary.json").is_file():
         return read_run(out)
     with reporter, listening() as stop:
+        stop.patient = False
         parts = assemble(config, workshop, reporter)
+        stop.patient = True
         _claim(config, out, fresh)  # only now, so that a mistake leaves nothing behind
         loop, best = _loop(config, parts, out, reporter)
         state = latest_checkpoint(out / "checkpoints", reporter.say) if resume else None

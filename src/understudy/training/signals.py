@@ -14,10 +14,16 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """Whether somebody has asked the run to stop."""
+    """Whether somebody has asked the run to stop.
+
+    Attributes:
+        signal: By which signal, or None.
+        patient: Whether there is a step under way to wait for; otherwise a signal raises `Stopped` at once.
+    """
 
     def __init__(self) -> None:
         self.signal: str | None = None
+        self.patient = True
 
     def ask(self, name: str) -> None:
         """Asks for a stop after the step under way."""
@@ -43,6 +49,8 @@ def listening() -> Iterator[StopRequest]:
         return
 
     def handle(number: int, _frame: FrameType | None) -> None:
+        if not request.patient:
+            raise Stopped(f"stopped by {signal.Signals(number).name} before the first step")
         if request.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         request.ask(signal.Signals(number).name)
