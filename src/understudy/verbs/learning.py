@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.config import RunConfig, parse
+from understudy.errors import UserError
 from understudy.training.defaults import complete
 from understudy.training.progress import Reporter
 from understudy.training.run import Run, execute
@@ -60,7 +61,7 @@ def distill(
         (1, 128)
     """
     value = {
-        **config,
+        **_once(config, teachers="teacher"),
         "data": _data(data),
         "teachers": _teachers(teacher),
         "student": _model(student, dim),
@@ -110,7 +111,7 @@ def train(
         {'recall@1': 0.68...}
     """
     value = {
-        **config,
+        **_once(config, student="model"),
         "data": _data(data),
         "student": _model(model, dim),
         "epochs": epochs,
@@ -124,6 +125,14 @@ def _run(value: dict[str, Any], supervised: Sequence[Loss] | None, out: str | Pa
         value["supervised"] = list(supervised)
     config: RunConfig = parse(RunConfig, complete(value, distils=False), where="settings")
     return execute(config, out, resume=resume, reporter=Reporter())
+
+
+def _once(config: dict[str, Any], **arguments: str) -> dict[str, Any]:
+    """The other settings, none of which an argument sets already."""
+    for key, argument in arguments.items():
+        if key in config:
+            raise UserError(f"the setting {key!r} is the argument `{argument}`: pass it there")
+    return config
 
 
 def _data(data: str | Path | Mapping[str, Any]) -> dict[str, Any]:
