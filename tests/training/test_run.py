@@ -319,13 +319,13 @@ def start(value: dict[str, Any], folder: Path, *more: str) -> subprocess.Popen[s
 
 def end(process: subprocess.Popen[str], run: Path, number: signal.Signals) -> str:
     """Sends a signal once there is a new checkpoint, and gives what was said on standard error."""
-    old, deadline = set(run.glob("checkpoints/step-*.pt")), time.monotonic() + 120
+    old, deadline = set(run.glob("checkpoints/step-*.pt")), time.monotonic() + 400
     while set(run.glob("checkpoints/step-*.pt")) <= old:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(number)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=240)[1]
     assert not (run / "summary.json").exists()
     assert "Traceback" not in said
     return said
