@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -34,6 +35,14 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def make_images() -> Callable[..., Path]:
     return make_folder
+
+
+@pytest.fixture
+def quick_start(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Lets child processes keep compiled modules where the environment forbids it: seconds for each."""
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        monkeypatch.delenv("PYTHONDONTWRITEBYTECODE")
+        monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.getbasetemp() / "compiled"))
 
 
 class Outcome(NamedTuple):

@@ -332,6 +332,7 @@ def end(process: subprocess.Popen[str], run: Path, number: signal.Signals) -> st
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_start")
 def test_a_process_that_is_killed_and_then_stopped_ends_at_the_same_result(
     settings: Settings, teacher: dict[str, Any], tmp_path: Path
 ) -> None:
