@@ -22,7 +22,7 @@ def agreement(
     *,
     correlated: int = 1000,
     metric: search.Metric = "cosine",
-    block_bytes: int = search.BLOCK_BYTES,
+    block_bytes: int | None = None,
 ) -> Report:
     """Neighbour overlap and rank correlation of two models on the same images.
 
@@ -35,7 +35,7 @@ def agreement(
         ks: Cut-offs of the neighbour overlap; those beyond n − 1 are cut to it.
         correlated: How many queries the rank correlation is averaged over.
         metric: ``cosine``, ``euclidean`` or ``dot``.
-        block_bytes: The memory of the search, see `understudy.search.blocks`.
+        block_bytes: The memory of the search, see `understudy.search.blocks`; None: by the device.
 
     Returns:
         ``neighbour_overlap@k`` and ``rank_correlation`` (Spearman's, over all other images of each query).
@@ -77,10 +77,12 @@ def agreement(
 
 
 def _correlation(
-    ours: Tensor, theirs: Tensor, queries: Tensor, metric: search.Metric, block_bytes: int
+    ours: Tensor, theirs: Tensor, queries: Tensor, metric: search.Metric, block_bytes: int | None
 ) -> float:
     """The mean of Spearman's correlation over some queries, a block of whole score rows at a time."""
     dtype = torch.promote_types(ours.dtype, theirs.dtype)  # blocks of one type are of one size
+    if block_bytes is None:
+        block_bytes = search.default_block_bytes(ours.device)
     block_bytes = max(1, block_bytes // 8)  # ranks and what finds them are larger than scores
     first, second = (
         search.score_blocks(x[queries], x, metric=metric, block_bytes=block_bytes)

@@ -21,7 +21,7 @@ def metric_learning(
     ks: Sequence[int] = (1, 2, 4, 8),
     overlap_ks: Sequence[int] = (10,),
     metric: search.Metric = "cosine",
-    block_bytes: int = search.BLOCK_BYTES,
+    block_bytes: int | None = None,
 ) -> Report:
     """Ranks all images for each image, itself excluded by index, and says how good the rankings are.
 
@@ -37,7 +37,7 @@ def metric_learning(
         ks: Cut-offs of Recall@K; those beyond n − 1 are cut to it.
         overlap_ks: Cut-offs of the neighbour overlap with the reference; the same.
         metric: ``cosine``, ``euclidean`` or ``dot``.
-        block_bytes: The memory of the search, see `understudy.search.blocks`.
+        block_bytes: The memory of the search, see `understudy.search.blocks`; None: by the device.
 
     Returns:
         ``recall@K`` and ``map@r`` where there are labels, ``neighbour_overlap@k`` where there is a reference.

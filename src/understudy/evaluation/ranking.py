@@ -49,13 +49,13 @@ class Settings:
         ks: Cut-offs of Recall@K; those beyond the gallery are cut to its size.
         overlap_ks: Cut-offs of the neighbour overlap with the reference; the same.
         metric: The distance, as `understudy.search.topk` takes it.
-        block_bytes: The memory of the search.
+        block_bytes: The memory of the search; None: by the device.
     """
 
     ks: Sequence[int] = (1, 2, 4, 8)
     overlap_ks: Sequence[int] = (10,)
     metric: search.Metric = "cosine"
-    block_bytes: int = search.BLOCK_BYTES
+    block_bytes: int | None = None
 
     def recorded(self) -> dict[str, Any]:
         """What belongs into a report; the memory changes no figure."""

@@ -10,8 +10,9 @@
 from __future__ import annotations
 
 from understudy.search._exclusion import Exclude
+from understudy.search._memory import default_block_bytes
 from understudy.search._scoring import Metric
-from understudy.search.exact import BLOCK_BYTES, Block, blocks, topk
+from understudy.search.exact import Block, blocks, topk
 from understudy.search.scores import score_blocks
 
-__all__ = ["BLOCK_BYTES", "Block", "Exclude", "Metric", "blocks", "score_blocks", "topk"]
+__all__ = ["Block", "Exclude", "Metric", "blocks", "default_block_bytes", "score_blocks", "topk"]

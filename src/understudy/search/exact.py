@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from understudy.search._exclusion import Exclude, Exclusion
+from understudy.search._memory import resolved
 from understudy.search._scoring import Metric, Scoring
 from understudy.search._select import largest
-
-BLOCK_BYTES = 64 * 2**20
-"""The memory a search takes for scores and candidates unless told otherwise."""
 
 _ROWS = 128
 """Fewer queries at a time make a matrix product slow; the gallery is cut instead."""
@@ -41,7 +39,7 @@ def topk(
     *,
     exclude: Exclude | None = None,
     metric: Metric = "cosine",
-    block_bytes: int = BLOCK_BYTES,
+    block_bytes: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The k gallery rows nearest to each query: all blocks of `blocks`, end to end.
 
@@ -88,7 +86,7 @@ def blocks(
     *,
     exclude: Exclude | None = None,
     metric: Metric = "cosine",
-    block_bytes: int = BLOCK_BYTES,
+    block_bytes: int | None = None,
 ) -> Iterator[Block]:
     """The same search as `topk`, handed out a block of queries at a time, so that nothing is kept.
 
@@ -104,7 +102,7 @@ def blocks(
         metric: As for `topk`.
         block_bytes: Bounds the memory for scores and candidates beside the inputs, the unit vectors of
             ``cosine`` and PyTorch's own scratch (a few times as much in all). It is exceeded only where a
-            single query with its k results does not fit.
+            single query with its k results does not fit. None: `default_block_bytes` of the device.
 
     Returns:
         An iterator of `Block`; the queries come in order, each once.
@@ -120,8 +118,7 @@ def blocks(
     scoring = Scoring(query, gallery, metric)
     if not 1 <= k <= len(gallery):
         raise ValueError(f"k must lie between 1 and the gallery's {len(gallery)} rows, got {k}")
-    if block_bytes < 1:
-        raise ValueError(f"block_bytes must be positive, got {block_bytes}")
+    block_bytes = resolved(block_bytes, query.device)
     exclusion = Exclusion(exclude, len(query), len(gallery), query.device)
     return _search(scoring, exclusion, k, block_bytes)
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from understudy.search._exclusion import Exclude, Exclusion
+from understudy.search._memory import resolved
 from understudy.search._scoring import Metric, Scoring
-from understudy.search.exact import BLOCK_BYTES
 
 
 def score_blocks(
@@ -18,7 +18,7 @@ def score_blocks(
     *,
     exclude: Exclude | None = None,
     metric: Metric = "cosine",
-    block_bytes: int = BLOCK_BYTES,
+    block_bytes: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The scores of every query with every gallery row, a block of queries at a time.
 
@@ -27,7 +27,8 @@ def score_blocks(
         gallery: (m, d) on the same device.
         exclude: Gallery rows a query must not find, see `Exclude`: their score is −inf.
         metric: As for `understudy.search.topk`; larger is nearer.
-        block_bytes: Bounds the memory of a block of scores; a single query's is the least.
+        block_bytes: Bounds the memory of a block of scores; a single query's is the least. None:
+            `default_block_bytes` of the device.
 
     Returns:
         An iterator of rows (r,) int64 and scores (r, m), in the order of the gallery.
@@ -42,7 +43,7 @@ def score_blocks(
     """
     scoring = Scoring(query, gallery, metric)
     exclusion = Exclusion(exclude, len(query), len(gallery), query.device)
-    return _tiles(scoring, exclusion, block_bytes)
+    return _tiles(scoring, exclusion, resolved(block_bytes, query.device))
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from understudy.search._scoring import Scoring
 from understudy.search._select import largest
 from understudy.search.exact import _tile_shape
 
-BLOCKS = [1, 200, 1_000, 3_000, 20_000, search.BLOCK_BYTES]
+BLOCKS: list[int | None] = [1, 200, 1_000, 3_000, 20_000, None]
 
 
 def integers(rows: int, dim: int, seed: int, *, high: int = 3) -> Tensor:
@@ -48,7 +48,7 @@ def by_stable_sort(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("block_bytes", BLOCKS)
 @pytest.mark.parametrize("metric", ["dot", "euclidean"])
 @pytest.mark.parametrize("k", [1, 2, 7, 36, 37])
-def test_ties_go_to_the_lower_row_across_all_blocks(block_bytes: int, metric: Metric, k: int) -> None:
+def test_ties_go_to_the_lower_row_across_all_blocks(block_bytes: int | None, metric: Metric, k: int) -> None:
     query, gallery = integers(23, 3, 0), integers(37, 3, 1)
     gallery[20:30] = gallery[3]  # exact duplicates far apart
     scores, indices = search.topk(query, gallery, k, metric=metric, block_bytes=block_bytes)
@@ -58,7 +58,7 @@ def test_ties_go_to_the_lower_row_across_all_blocks(block_bytes: int, metric: Me
 
 
 @pytest.mark.parametrize("block_bytes", BLOCKS)
-def test_self_is_excluded_by_index_even_among_duplicates(block_bytes: int) -> None:
+def test_self_is_excluded_by_index_even_among_duplicates(block_bytes: int | None) -> None:
     points = integers(31, 2, 2, high=1)
     scores, indices = search.topk(points, points, 31, exclude="self", metric="dot", block_bytes=block_bytes)
     want = table(points, points, "dot").fill_diagonal_(-torch.inf)
@@ -70,7 +70,7 @@ def test_self_is_excluded_by_index_even_among_duplicates(block_bytes: int) -> No
 
 @pytest.mark.parametrize("block_bytes", BLOCKS)
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot"])
-def test_float_scores_match_the_table(block_bytes: int, metric: Metric) -> None:
+def test_float_scores_match_the_table(block_bytes: int | None, metric: Metric) -> None:
     query, gallery = normal(13, 5, 3).double(), normal(41, 5, 4).double()
     scores, indices = search.topk(query, gallery, 9, metric=metric, block_bytes=block_bytes)
     want, order = by_stable_sort(table(query, gallery, metric), 9)
@@ -80,7 +80,7 @@ def test_float_scores_match_the_table(block_bytes: int, metric: Metric) -> None:
 
 @pytest.mark.parametrize("block_bytes", BLOCKS)
 @pytest.mark.parametrize("form", ["padded", "lists", "rule"])
-def test_each_query_has_its_own_exclusions(block_bytes: int, form: str) -> None:
+def test_each_query_has_its_own_exclusions(block_bytes: int | None, form: str) -> None:
     query, gallery = integers(11, 3, 5), integers(29, 3, 6)
     forbidden = torch.rand(11, 29, generator=torch.Generator().manual_seed(7)) < 0.4
     forbidden[4], forbidden[5] = True, False
@@ -101,7 +101,7 @@ def test_each_query_has_its_own_exclusions(block_bytes: int, form: str) -> None:
 
 @pytest.mark.parametrize("block_bytes", BLOCKS)
 @pytest.mark.parametrize("metric", ["dot", "euclidean"])
-def test_score_blocks_are_the_rows_of_the_table(block_bytes: int, metric: Metric) -> None:
+def test_score_blocks_are_the_rows_of_the_table(block_bytes: int | None, metric: Metric) -> None:
     query, gallery = integers(17, 3, 13), integers(29, 3, 14)
     found = list(
         search.score_blocks(query, gallery, exclude=torch.arange(17), metric=metric, block_bytes=block_bytes)
@@ -110,14 +110,14 @@ def test_score_blocks_are_the_rows_of_the_table(block_bytes: int, metric: Metric
     want[torch.arange(17), torch.arange(17)] = -torch.inf
     assert torch.equal(torch.cat([rows for rows, _ in found]), torch.arange(17))
     assert torch.equal(torch.cat([scores for _, scores in found]).double(), want)
-    assert all(scores.nbytes <= max(block_bytes, 29 * 4) for _, scores in found)
+    assert all(scores.nbytes <= max(block_bytes or 2**26, 29 * 4) for _, scores in found)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("metric", ["dot", "euclidean"])
-@pytest.mark.parametrize("block_bytes", [1_000, 30_000, search.BLOCK_BYTES])
-def test_the_gpu_breaks_ties_as_the_cpu_does(metric: Metric, block_bytes: int) -> None:
+@pytest.mark.parametrize("block_bytes", [1_000, 30_000, None])
+def test_the_gpu_breaks_ties_as_the_cpu_does(metric: Metric, block_bytes: int | None) -> None:
     points = integers(211, 4, 15)
     for k in (1, 10, 200, 211):
         want = search.topk(points, points, k, exclude="self", metric=metric)
@@ -177,10 +177,10 @@ def test_memory_stays_near_the_block_and_far_from_the_table() -> None:
 
 def test_the_tile_is_cut_both_ways_when_the_gallery_is_wide() -> None:
     for item, k, gallery in ((4, 10, 1_000_000), (8, 100, 60_502), (4, 1000, 60_502)):
-        height, width = _tile_shape(10_000, gallery, k, item, search.BLOCK_BYTES)
+        height, width = _tile_shape(10_000, gallery, k, item, 2**26)
         assert height >= 100
         assert k <= width <= gallery
-        assert height * width * item <= search.BLOCK_BYTES
+        assert height * width * item <= 2**26
     assert _tile_shape(5, 7, 3, 4, 1) == (1, 3)
 
 
