@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from understudy.data import omniglot as module
 from understudy.data import read_manifest
+from understudy.data.layouts import LAYOUTS
 
 Command = Callable[..., Any]
 
@@ -20,7 +20,7 @@ def test_a_folder_becomes_a_manifest_that_trains(
     images = make_images(tmp_path / "images", classes=4, splits=("train", "test"))
     out = tmp_path / f"all.{ending}"
     done = command("prepare", "folder", images, "--out", out)
-    assert (done.status, done.out) == (0, f"48 images, 8 classes: {out}\n")
+    assert (done.status, done.out.splitlines()[-1]) == (0, f"48 images, 8 classes: {out}")
     manifest = read_manifest(out)
     assert [len(manifest.rows(split)) for split in ("train", "test")] == [24, 24]
     model = ("--model", "smallconv_8", "--student.input-size", "[16,16]", "--steps", 1)
@@ -38,29 +38,49 @@ def draw(root: Path, characters: dict[str, int], drawings: int) -> None:
 
 def test_a_part_of_omniglot_is_not_taken_for_the_whole(command: Command, tmp_path: Path) -> None:
     draw(tmp_path / "omniglot", {"images_background": 3, "images_evaluation": 2}, drawings=20)
-    done = command("prepare", "omniglot", tmp_path / "omniglot", "--out", tmp_path / "m.csv")
+    words = ("prepare", "omniglot", tmp_path / "omniglot", "--out", tmp_path / "m.csv")
+    done = command(*words)
     assert done.status == 2
-    background = str(tmp_path / "omniglot" / "images_background")
     assert done.err == (
-        f"error: {background!r} holds 3 characters and 60 drawings where Omniglot has 964 and 19,280: "
-        "unpack the official archive again\n"
+        f"error: {str(tmp_path / 'omniglot')!r} is not the whole data set: 3 of 964 characters in "
+        "images_background (961 missing); 60 of 19,280 drawings in images_background (19,220 missing); "
+        "2 of 659 characters in images_evaluation (657 missing); 40 of 13,180 drawings in images_evaluation "
+        "(13,140 missing): unpack the official archive again, or pass --partial to go on with what is there\n"
     )
     assert not (tmp_path / "m.csv").exists()
+    done = command(*words, "--partial")
+    assert done.status == 0
+    lines = done.out.splitlines()
+    assert [line.split() for line in lines[:3]] == [
+        ["split", "images", "classes", "cameras"],
+        ["train", "60", "3", "20"],
+        ["test", "40", "2", "20"],
+    ]
+    assert lines[3].startswith(f"note: {str(tmp_path / 'omniglot')!r} is not the whole data set: 3 of 964 ")
+    assert lines[4:] == [f"100 images, 5 classes: {tmp_path / 'm.csv'}"]
+    manifest = read_manifest(tmp_path / "m.csv")
+    assert [len(manifest.rows(split)) for split in ("train", "test")] == [60, 40]
     alone = command("prepare", "omniglot", tmp_path / "omniglot" / "images_background")
     assert alone.status == 2
     assert "has no folder 'images_background': pass the folder that holds" in alone.err
 
 
-def test_a_whole_omniglot_becomes_a_manifest(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        module, "_PARTS", {"images_background": ("train", 3), "images_evaluation": ("test", 2)}
-    )
-    draw(tmp_path / "omniglot", {"images_background": 3, "images_evaluation": 2}, drawings=20)
-    done = command("prepare", "omniglot", tmp_path / "omniglot", "--out", tmp_path / "m.csv")
-    assert (done.status, done.out) == (0, f"100 images, 5 classes: {tmp_path / 'm.csv'}\n")
-    manifest = read_manifest(tmp_path / "m.csv")
-    assert [len(manifest.rows(split)) for split in ("train", "test")] == [60, 40]
-    assert manifest.cameras is not None
-    assert len(set(manifest.cameras)) == 20
+def test_options_that_a_layout_does_not_have_are_refused(command: Command, tmp_path: Path) -> None:
+    for words, error in (
+        (("folder", "--partial"), "--partial does not apply to 'folder': leave it out"),
+        (("omniglot", "--boxes"), "--boxes does not apply to 'omniglot': leave it out"),
+        (
+            ("omniglot", "--option", "x=1"),
+            "the layout 'omniglot' has no option 'x': it has none, leave it out",
+        ),
+        (("omniglot", "--option", "x"), "--option 'x' is not NAME=VALUE: write for example x=…"),
+    ):
+        done = command("prepare", words[0], tmp_path, *words[1:])
+        assert (done.status, done.err) == (2, f"error: {error}\n")
+
+
+def test_the_help_lists_every_layout(command: Command) -> None:
+    out = command("prepare", "--help").out
+    for name, layout in LAYOUTS.items():
+        assert f"{name} " in out
+        assert layout.summary in out

@@ -11,6 +11,7 @@ from PIL import Image
 
 from understudy.data.dataset import Dataset, open_dataset
 from understudy.data.manifest import Manifest
+from understudy.data.protocol import write_split
 from understudy.errors import UserError
 
 
@@ -117,8 +118,19 @@ def test_references_that_lead_nowhere_say_what_is_accepted(tmp_path: Path) -> No
 
 
 def test_omniglots_folders_are_recognised(tmp_path: Path) -> None:
-    (tmp_path / "images_background").mkdir()
-    with pytest.raises(
-        UserError, match="holds 0 characters and 0 drawings where Omniglot has 964 and 19,280"
-    ):
+    for part in ("images_background", "images_evaluation"):
+        (tmp_path / part).mkdir()
+    with pytest.raises(UserError, match=r"0 of 964 characters in images_background \(964 missing\)"):
         open_dataset(tmp_path)
+
+
+def test_a_split_that_is_not_there_is_refused(folder: Path) -> None:
+    for reference in (folder, open_dataset(folder).manifest, "typefaces"):
+        with pytest.raises(UserError, match="has no split named 'other': it has none, leave the name out"):
+            open_dataset(reference, split_name="other")
+    manifest = open_dataset(folder).manifest
+    write_split({manifest.ids[0]: "val"}, folder.parent / "m.csv", "detected-01")
+    manifest.save(folder.parent / "m.csv")
+    assert open_dataset(folder.parent / "m.csv", split_name="detected-01").manifest.splits.count("val") == 1
+    with pytest.raises(UserError, match=r"no split named 'detected-1': did you mean 'detected-01'\?"):
+        open_dataset(folder.parent / "m.csv", split_name="detected-1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from PIL import Image
 from understudy.data.folders import manifest_from_folder
 from understudy.data.images import read_image
 from understudy.data.manifest import Manifest, read_manifest
-from understudy.data.omniglot import is_omniglot, manifest_from_omniglot
 from understudy.data.pixels import Pixels, Progress, decode_all
 from understudy.data.preprocessing import Interpolation, ResizeMode
+from understudy.data.protocol import Protocol, divided, read_protocol, with_split
 from understudy.errors import UserError, suggest
 
 EMBEDDED = ("typefaces",)
@@ -29,11 +29,13 @@ class Dataset:
         name: What reports call it.
         manifest: The table of the items.
         embedded: (n, C, H, W) uint8 images of all rows, for data that is not in files of its own; else None.
+        protocol: Which image is relevant to which query, for data whose labels do not say it; else None.
     """
 
     name: str
     manifest: Manifest
     embedded: np.ndarray | None = None
+    protocol: Protocol | None = None
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -106,18 +108,19 @@ class Dataset:
         )
 
 
-def open_dataset(reference: str | Path | Manifest) -> Dataset:
+def open_dataset(reference: str | Path | Manifest, *, split_name: str | None = None) -> Dataset:
     """Opens a data set by whatever names it.
 
     Args:
-        reference: ``"typefaces"``, a manifest (``.csv``, ``.parquet``), a folder of images (also Omniglot's),
-            or a manifest in memory.
+        reference: ``"typefaces"``, a manifest (``.csv``, ``.parquet``; its protocol beside it is read too), a
+            folder of images, a data set in its official layout, or a manifest in memory.
+        split_name: An alternative split of that data set, such as ``"detected-01"`` of CUHK03.
 
     Returns:
         The data set; nothing is decoded yet.
 
     Raises:
-        UserError: It is none of these, or it is not in order.
+        UserError: It is none of these, it is not in order, or it has no split of that name.
 
     Example:
         >>> open_dataset("typefces")
@@ -127,19 +130,51 @@ def open_dataset(reference: str | Path | Manifest) -> Dataset:
         set that ships with understudy: did you mean 'typefaces'?
     """
     if isinstance(reference, Manifest):
-        return Dataset("manifest", reference)
+        return _plain(Dataset("manifest", reference), split_name)
     if reference in EMBEDDED:
         from understudy.data.typefaces import typefaces
 
-        return typefaces()
+        return _plain(typefaces(), split_name)
     path = Path(reference)
     if path.is_dir():
-        name = path.resolve().name
-        manifest = manifest_from_omniglot(path) if is_omniglot(path) else manifest_from_folder(path)
-        return Dataset(name, manifest)
+        return _open_folder(path, split_name)
     if path.exists() or path.suffix.lower() in (".csv", ".parquet"):
-        return Dataset(path.stem, read_manifest(path))
+        manifest = read_manifest(path)
+        protocol = read_protocol(path, manifest)
+        if split_name is not None:
+            manifest = with_split(manifest, path, split_name)
+        return Dataset(path.stem, manifest, protocol=protocol)
     raise UserError(
         f"{str(reference)!r} is neither a manifest (.csv, .parquet) nor a folder nor a data set that ships "
         f"with understudy: {suggest(str(reference), EMBEDDED)}"
     )
+
+
+def _open_folder(path: Path, split_name: str | None) -> Dataset:
+    """A data set in its official layout, else any folder of images."""
+    from understudy.data.layouts import LAYOUTS
+
+    name = path.resolve().name
+    for layout in LAYOUTS.values():
+        if layout.recognises is not None and layout.recognises(path):
+            prepared = layout.read(path)
+            manifest = prepared.manifest
+            if split_name is not None:
+                if split_name not in prepared.splits:
+                    raise _no_split(name, split_name, prepared.splits)
+                manifest = divided(manifest, prepared.splits[split_name], where=repr(str(path)))
+            return Dataset(name, manifest, protocol=prepared.protocol)
+    return _plain(Dataset(name, manifest_from_folder(path)), split_name)
+
+
+def _plain(dataset: Dataset, split_name: str | None) -> Dataset:
+    """A data set that is divided in one way only."""
+    if split_name is not None:
+        raise _no_split(dataset.name, split_name, ())
+    return dataset
+
+
+def _no_split(name: str, split_name: str, there: Iterable[str]) -> UserError:
+    known = list(there)
+    cure = suggest(split_name, known) if known else "it has none, leave the name out"
+    return UserError(f"{name!r} has no split named {split_name!r}: {cure}")

@@ -52,8 +52,9 @@ class Manifest:
         labels: list[str] | None = None,
         splits: list[str] | None = None,
         cameras: list[str] | None = None,
+        boxes: np.ndarray | None = None,
     ) -> Manifest:
-        """A manifest of images; unlabelled and all for training unless told otherwise."""
+        """A manifest of images, no path twice; unlabelled and all for training unless told otherwise."""
         return cls(
             root=Path(root),
             paths=tuple(paths),
@@ -62,6 +63,7 @@ class Manifest:
             labels=tuple(labels) if labels is not None else ("",) * len(paths),
             splits=tuple(splits) if splits is not None else ("train",) * len(paths),
             cameras=tuple(cameras) if cameras is not None else None,
+            boxes=boxes,
         )
 
     def __len__(self) -> int:
