@@ -13,6 +13,17 @@ from understudy.search._exclusion import Exclude
 from understudy.search._memory import default_block_bytes
 from understudy.search._scoring import Metric
 from understudy.search.exact import Block, blocks, topk
+from understudy.search.ranks import rank_blocks, ranks
 from understudy.search.scores import score_blocks
 
-__all__ = ["Block", "Exclude", "Metric", "blocks", "default_block_bytes", "score_blocks", "topk"]
+__all__ = [
+    "Block",
+    "Exclude",
+    "Metric",
+    "blocks",
+    "default_block_bytes",
+    "rank_blocks",
+    "ranks",
+    "score_blocks",
+    "topk",
+]
