@@ -38,6 +38,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "soft_darkrank, exact, list 4": ("soft_darkrank", {"list_length": 4, "method": "exact"}),
     "soft_darkrank, 32 draws, full list": ("soft_darkrank", {"method": "sampled"}),
     **{name: (name, {}) for name in LOSSES if name not in ("hard_darkrank", "soft_darkrank")},
+    "tuple_contrastive": ("tuple_contrastive", {"negatives": 6}),  # tuples of 8 fill every batch here
 }
 
 

@@ -24,11 +24,13 @@ class Promise:
     Attributes:
         pairs: Whether it needs pairs of rows, so that a lonely row is worth nothing.
         random: Whether it draws, by row number.
+        places: Whether a row's place in the batch says what it is.
         args: Settings with which it is tested.
     """
 
     pairs: bool = True
     random: bool = False
+    places: bool = False
     args: dict[str, Any] = field(default_factory=dict)
 
 
@@ -45,6 +47,7 @@ PROMISES: dict[str, list[Promise]] = {
     "triplet": [Promise(args={"margin": 1.0})],
     "lmnn": [Promise()],
     "verification": [Promise()],
+    "tuple_contrastive": [Promise(places=True, args={"negatives": 1, "margin": 1.5})],
     "l_softmax": [Promise(pairs=False)],
     "cross_entropy": [Promise(pairs=False)],
 }
@@ -137,8 +140,8 @@ def test_gradcheck(name: str, promise: Promise) -> None:
 
 @every
 def test_the_order_of_the_rows_does_not_matter(name: str, promise: Promise) -> None:
-    if promise.random:
-        pytest.skip("draws belong to row numbers")
+    if promise.random or promise.places:
+        pytest.skip("rows are told apart by their numbers")
     loss = build(name, promise)
     x = rows(name)
     order = torch.tensor([3, 8, 0, 6, 1, 5, 2, 4, 7])
@@ -168,7 +171,7 @@ def test_unlabelled_rows_take_no_part(name: str, promise: Promise) -> None:
     elsewhere = x.clone()
     elsewhere[~kept] = 3 * elsewhere[~kept] + 1
     torch.testing.assert_close(gradient(loss, elsewhere, labels), (total, slope))
-    if not promise.random:
+    if not promise.random and not promise.places:
         alone, alone_slope = gradient(loss, x[kept], labels[kept])
         torch.testing.assert_close(total, alone)
         torch.testing.assert_close(slope[kept], alone_slope)
@@ -187,6 +190,8 @@ def test_unlabelled_rows_take_no_part(name: str, promise: Promise) -> None:
 )
 def test_batches_without_partners(name: str, promise: Promise, labels: list[int]) -> None:
     loss = build(name, promise)
+    if promise.places and len(labels) == 1:
+        pytest.skip("one row is no tuple")
     total, slope = gradient(loss, rows(name, len(labels)), torch.tensor(labels))
     assert total.isfinite()
     assert slope.isfinite().all()

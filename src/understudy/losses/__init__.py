@@ -41,6 +41,7 @@ from understudy.losses.supervised import (
     ProxyAnchor,
     RMargin,
     Triplet,
+    TupleContrastive,
     Verification,
     batch_hard_triplet,
     contrastive,
@@ -50,6 +51,7 @@ from understudy.losses.supervised import (
     multi_similarity,
     proxy_anchor,
     triplet,
+    tuple_contrastive,
     verification,
 )
 
@@ -85,6 +87,7 @@ __all__ = [
     "SoftDarkRank",
     "SoftTarget",
     "Triplet",
+    "TupleContrastive",
     "Verification",
     "absolute_teacher",
     "attention_transfer",
@@ -120,5 +123,6 @@ __all__ = [
     "soft_darkrank",
     "soft_target",
     "triplet",
+    "tuple_contrastive",
     "verification",
 ]

@@ -38,6 +38,7 @@ from understudy.losses.supervised import (
     ProxyAnchor,
     RMargin,
     Triplet,
+    TupleContrastive,
     Verification,
 )
 
@@ -148,6 +149,7 @@ LOSSES: dict[str, LossEntry] = {
     "contrastive": _entry(Contrastive, 1.0, "supervised", supervised=True),
     "proxy_anchor": _entry(ProxyAnchor, 1.0, "supervised", supervised=True),
     "triplet": _entry(Triplet, 1.0, "supervised", supervised=True),
+    "tuple_contrastive": _entry(TupleContrastive, 1.0, "supervised", supervised=True),
     "lmnn": _entry(LMNN, 1.0, "supervised", supervised=True),
     "verification": _entry(Verification, 1.0, "supervised", supervised=True),
     "l_softmax": _entry(LSoftmax, 1.0, "supervised", supervised=True),

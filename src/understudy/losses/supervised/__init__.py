@@ -17,6 +17,7 @@ from understudy.losses.supervised.triplet import (
     lmnn,
     triplet,
 )
+from understudy.losses.supervised.tuple_contrastive import TupleContrastive, tuple_contrastive
 
 __all__ = [
     "LMNN",
@@ -30,6 +31,7 @@ __all__ = [
     "RMargin",
     "SupervisedLoss",
     "Triplet",
+    "TupleContrastive",
     "Verification",
     "batch_hard_triplet",
     "contrastive",
@@ -39,5 +41,6 @@ __all__ = [
     "multi_similarity",
     "proxy_anchor",
     "triplet",
+    "tuple_contrastive",
     "verification",
 ]
