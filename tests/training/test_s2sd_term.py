@@ -116,6 +116,7 @@ def test_the_objective_is_the_papers(settings: Settings, variant: Variant, numbe
     assert isinstance(term, S2SDTerm)
     assert len(term.heads) == (1 if variant == "dsd" else 3)
     step = step_of(drawn.student, number)
+    term.set_step(number)
     assert term(step).item() == pytest.approx(expected(term, step, variant), rel=2e-5)
 
 
@@ -134,6 +135,7 @@ def leaves() -> dict[str, Tensor]:
 
 def gradients(term: S2SDTerm, outputs: dict[str, Tensor]) -> tuple[float, float, float]:
     """The largest gradient at the embedding, at the features and at the heads' weights."""
+    term.set_step(0)
     term(Step(0, outputs, {}, torch.arange(8) // 2)).backward()  # type: ignore[arg-type]
     found = [outputs["embedding"].grad, outputs["pooled"].grad, *(p.grad for p in term.heads.parameters())]
     sizes = [0.0 if g is None else float(g.abs().max()) for g in found]

@@ -74,6 +74,9 @@ class RunConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 where the device computes it natively"
     )
+    cuda_graph: Literal["auto", "off"] = Field(
+        "auto", description="auto: record the training step as a CUDA graph where that is possible"
+    )
     ema: Fraction = Field(0.0, description="decay of the weights' moving average; 0: none")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
     seed: Seed = Field(0, description="seed of weights, batches and views")

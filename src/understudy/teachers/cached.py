@@ -40,6 +40,8 @@ class CachedTeacher:
         torch.Size([1, 4])
     """
 
+    capturable = True
+
     def __init__(self, teacher: Teacher, augmentation: Augmentation, seed: int, view: View) -> None:
         repeatable = view == "clean" or augmentation.off or augmentation.num_views is not None
         if view == "independent" or not repeatable:

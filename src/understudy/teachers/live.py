@@ -27,6 +27,7 @@ class LiveTeacher:
 
     Attributes:
         view: ``same``: the teacher sees the student's view.
+        capturable: A CUDA graph can record its answers.
 
     Example:
         >>> from understudy.models import build_embedder
@@ -37,6 +38,7 @@ class LiveTeacher:
     """
 
     view: View = "same"
+    capturable = True
 
     def __init__(self, model: Embedder, *, name: str | None = None) -> None:
         self.model = model.requires_grad_(requires_grad=False).eval()
@@ -67,6 +69,8 @@ class LiveTeacher:
     def to(self, device: torch.device | str) -> Self:
         """Moves the model."""
         self.model.to(device)
+        if torch.device(device).type == "cuda":
+            self.model.to(memory_format=torch.channels_last)
         return self
 
     def train(self, mode: bool = True) -> Self:  # noqa: ARG002 (the signature of nn.Module)

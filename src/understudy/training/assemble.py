@@ -113,6 +113,8 @@ def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts
         seed=config.seed,
         bf16=uses_bf16(config.precision, device),
     ).to(device)
+    if device.type == "cuda":  # several times as fast there for networks of small or grouped convolutions
+        task.to(memory_format=torch.channels_last)
 
     def batches(start: int) -> Iterator[Batch]:
         stream = BatchStream(sampler, rank=distributed.rank(), world=distributed.world())

@@ -18,7 +18,11 @@ class NaNGuard:
 
     On the CPU a bad value is seen at once, before it reaches the weights. On other devices the first bad step
     and part are latched there, and `check` reads the latch: the loop calls it at its logging interval and
-    before each checkpoint, so that a checkpoint is always good.
+    before each checkpoint, so that a checkpoint is always good. From the bad step on `found_inf` is 1, which
+    fused optimisers read to leave the weights alone.
+
+    Attributes:
+        found_inf: A scalar on the device, 1 once a bad value was seen; None on the CPU.
 
     Example:
         >>> guard = NaNGuard(torch.device("cpu"))
@@ -32,9 +36,14 @@ class NaNGuard:
         self._immediate = device.type == "cpu"
         self._latch = torch.full((2,), -1, dtype=torch.int64, device=device)
         self._names: list[str] = []
+        self.found_inf = None if self._immediate else torch.zeros((), device=device)
 
-    def watch(self, step: int, values: Mapping[str, Tensor]) -> None:
+    def watch(self, step: int | Tensor, values: Mapping[str, Tensor]) -> None:
         """Looks at one step's values, each a scalar tensor.
+
+        Args:
+            step: The step's number; on the device where the call is recorded in a graph.
+            values: The parts by name.
 
         Raises:
             NotFinite: On the CPU, at once.
@@ -44,14 +53,17 @@ class NaNGuard:
             for name in names:
                 value = float(values[name].detach())
                 if not math.isfinite(value):
-                    raise NotFinite(_sentence(name, value, step))
+                    raise NotFinite(_sentence(name, value, int(step)))
             return
         if names[0] not in self._names:
             self._names += names
         finite = torch.stack([torch.isfinite(values[name].detach()).all() for name in names])
         part = torch.argmin(finite.int()) + self._names.index(names[0])
-        seen = torch.stack([torch.full_like(part, step), part])
-        self._latch = torch.where((self._latch[0] < 0) & ~finite.all(), seen, self._latch)
+        number = step if isinstance(step, Tensor) else torch.full_like(part, step)
+        seen = torch.stack([number, part])
+        self._latch.copy_(torch.where((self._latch[0] < 0) & ~finite.all(), seen, self._latch))
+        if self.found_inf is not None:
+            self.found_inf.copy_(self._latch[0] >= 0)
 
     def check(self) -> None:
         """Reads the latch.

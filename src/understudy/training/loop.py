@@ -11,11 +11,13 @@ from torch import Tensor
 
 from understudy.data.batches import Batch
 from understudy.models.embedder import Embedder
+from understudy.models.outputs import Outputs
 from understudy.training import distributed
 from understudy.training.caching import cached_backward, random_state, restore_random_state
+from understudy.training.capture import CapturedStep
 from understudy.training.ema import MovingAverage
 from understudy.training.guard import NaNGuard
-from understudy.training.optim import set_rate
+from understudy.training.optim import load_optimiser, set_rate
 from understudy.training.signals import Stopped, StopRequest
 from understudy.training.task import Task
 
@@ -31,6 +33,7 @@ class Loop:
         rate: The factor on the learning rate at a step.
         clip: Largest norm of the gradient, or None.
         pieces: Pieces a batch is computed in (gradient caching).
+        graph: Record a step as a CUDA graph and replay it; `why_not` must have nothing against it.
         average: A moving average of the student to keep, or None.
         log_every: Steps between calls of ``on_log``.
         checkpoint_every: Steps between calls of ``on_checkpoint``.
@@ -53,6 +56,7 @@ class Loop:
         rate: Callable[[int], float],
         clip: float | None = None,
         pieces: int = 1,
+        graph: bool = False,
         average: MovingAverage[Embedder] | None = None,
         log_every: int = 20,
         checkpoint_every: int = 200,
@@ -68,6 +72,7 @@ class Loop:
         self.rate = rate
         self.clip = clip
         self.pieces = pieces
+        self.graph = graph
         self.average = average
         self.log_every = log_every
         self.checkpoint_every = checkpoint_every
@@ -91,14 +96,16 @@ class Loop:
             Stopped: Somebody asked for it.
         """
         guard = NaNGuard(next(self.task.parameters()).device)
+        take = self._taker(guard)
         clock = _Clock()
         self.task.train()
         for batch in self.batches(self.step):
             if self.step >= self.steps:
                 break
             set_rate(self.optimiser, self.rate(self.step))
-            parts = self._one_step(batch, guard)
-            self._add(parts)
+            self._add(take(batch))
+            if self.average is not None:
+                self.average.update(self.task.student, self.step)
             clock.count(len(batch.labels) * distributed.world())
             self.step += 1
             if self._due(self.log_every):
@@ -134,7 +141,7 @@ class Loop:
         """Goes back to a state that `state` gave."""
         self.step = state["step"]
         self.task.load_state_dict(state["task"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        load_optimiser(self.optimiser, state["optimiser"])
         if self.average is not None:
             self.average.model.load_state_dict(state["average"])
         device = next(self.task.parameters()).device
@@ -142,31 +149,38 @@ class Loop:
         self._summed = state["summed"]
         restore_random_state(state["random"], device)
 
-    def _one_step(self, batch: Batch, guard: NaNGuard) -> dict[str, Tensor]:
-        self.optimiser.zero_grad(set_to_none=True)
-        if self.pieces > 1:
-            parts = cached_backward(self.task, batch, self.pieces)
-            guard.watch(self.step, parts)
-        else:
-            parts = self.task(batch)
-            guard.watch(self.step, parts)
-            parts["loss"].backward()
-        distributed.mean_gradients(self._parameters)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
-        guard.watch(self.step, {"gradient": norm})
-        if self.clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(self._parameters, self.clip, norm)
-        self.optimiser.step()
-        if self.average is not None:
-            self.average.update(self.task.student, self.step)
-        return parts
+    def _taker(self, guard: NaNGuard) -> Callable[[Batch], dict[str, Tensor]]:
+        """What takes a step: as it is, or recorded as a graph where that is wanted and can be."""
+        self.optimiser.found_inf = guard.found_inf  # type: ignore[attr-defined]
+
+        def compute(batch: Batch, taught: dict[str, Outputs], number: Tensor | int) -> dict[str, Tensor]:
+            self.optimiser.zero_grad(set_to_none=True)
+            if self.pieces > 1:
+                parts = cached_backward(self.task, batch, self.pieces)
+                guard.watch(number, parts)
+            else:
+                parts = self.task(batch, taught)
+                guard.watch(number, parts)
+                parts["loss"].backward()
+            distributed.mean_gradients(self._parameters)
+            norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+            guard.watch(number, {"gradient": norm})
+            if self.clip is not None:
+                torch.nn.utils.clip_grads_with_norm_(self._parameters, self.clip, norm)
+            self.optimiser.step()
+            return {name: value.detach() for name, value in parts.items()}
+
+        if self.graph:
+            return CapturedStep(self.task, compute)
+        return lambda batch: compute(batch, {}, batch.step)
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.steps
 
     def _add(self, parts: Mapping[str, Tensor]) -> None:
         for name, value in parts.items():
-            self._sums[name] = self._sums[name] + value.detach() if name in self._sums else value.detach()
+            # a recorded step gives the same memory every time: the first value is copied
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
         self._summed += 1
 
     def _means(self) -> dict[str, float]:

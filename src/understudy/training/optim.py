@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from understudy.config import OptimConfig, ScheduleConfig
 from understudy.training.schedule import warmup_cosine, warmup_step
@@ -34,15 +36,32 @@ def build_optimiser(task: Task, config: OptimConfig) -> torch.optim.Optimizer:
             {"params": vectors, "base_lr": rate, "weight_decay": 0.0},
         ]
     groups = [{**group, "lr": group["base_lr"]} for group in groups if group["params"]]
+    device = next(task.parameters()).device
+    if device.type == "cuda":  # rates on the device, so that a captured graph sees them change
+        groups = [{**group, "lr": torch.tensor(group["base_lr"], device=device)} for group in groups]
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+    return torch.optim.AdamW(
+        groups, lr=config.lr, betas=config.betas, fused=True, capturable=device.type == "cuda"
+    )
 
 
 def set_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
     """Sets every group's learning rate to its base times ``factor``."""
     for group in optimiser.param_groups:
-        group["lr"] = group["base_lr"] * factor
+        rate = group["base_lr"] * factor
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Goes back to a state that was saved, wherever its tensors were loaded to."""
+    optimiser.load_state_dict(state)
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"] = group["lr"].to(group["params"][0].device)
 
 
 def rate_factor(config: ScheduleConfig, step: int, steps: int) -> float:

@@ -23,6 +23,7 @@ from understudy.training import distributed
 from understudy.training.assemble import Parts, assemble
 from understudy.training.best import Best
 from understudy.training.caching import normalises_by_batch
+from understudy.training.capture import why_not
 from understudy.training.card import provenance
 from understudy.training.checkpoint import latest_checkpoint, save_checkpoint
 from understudy.training.device import hardware
@@ -201,6 +202,10 @@ def _loop(config: RunConfig, parts: Parts, out: Path, reporter: Reporter) -> tup
                 keep=config.keep_checkpoints,
             )
 
+    device = next(parts.task.parameters()).device
+    obstacle = why_not(device, pieces=config.accumulate, task=parts.task)
+    if config.cuda_graph == "auto" and device.type == "cuda" and obstacle is not None:
+        reporter.say(f"the step is not recorded as a CUDA graph: {obstacle}")
     loop = Loop(
         parts.task,
         build_optimiser(parts.task, config.optim),
@@ -209,6 +214,7 @@ def _loop(config: RunConfig, parts: Parts, out: Path, reporter: Reporter) -> tup
         rate=lambda step: rate_factor(config.schedule, step, parts.steps),
         clip=config.optim.clip,
         pieces=config.accumulate,
+        graph=config.cuda_graph == "auto" and obstacle is None,
         average=average,
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,

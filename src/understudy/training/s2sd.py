@@ -74,6 +74,10 @@ class S2SDTerm(Term):
         self.criteria = nn.ModuleList(criterion(dim) for dim in (base_dim, *dims))
         self.pool = AverageMaxPooling() if variant == "msdfa" else None
 
+    def schedule(self, step: int) -> tuple[float, ...]:
+        """The factor, and whether the features teach yet."""
+        return (*super().schedule(step), float(step >= self.delay))
+
     def forward(self, step: Step) -> Tensor:
         """The objective of the whole batch."""
         features = self._features(step)
@@ -90,7 +94,7 @@ class S2SDTerm(Term):
             base,
             auxiliaries,
             pooled=step.everywhere(features.detach()) if with_features else None,
-            pooled_active=float(step.number >= self.delay),
+            pooled_active=self.clock[1].to(base.dtype),
             temperature=self.temperature,
             gamma=self.gamma,
             gamma_pooled=self.feature_gamma,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -62,16 +62,20 @@ class Task(nn.Module):
         self._teachers = {name: teacher for name, teacher in (teachers or {}).items() if name in needed}
         self._views = dict(views or {})
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, taught: Mapping[str, Outputs] | None = None) -> dict[str, Tensor]:
         """One step's loss.
 
         Args:
             batch: Images (or other items), labels and the step's number.
+            taught: What some of the teachers gave for it already; the others are asked.
 
         Returns:
             ``loss``, the weighted sum to minimise, and each term's unweighted value under its name.
         """
-        return self.criterion(self.outputs(batch.items), self.teach(batch.items), batch.labels, batch.step)
+        outputs = self.outputs(batch.items)
+        known = dict(taught or {})
+        known |= self.teach(batch.items, self._teachers.keys() - known.keys())
+        return self.criterion(outputs, known, batch.labels, batch.step)
 
     def outputs(self, items: Items) -> Outputs:
         """What the student gives for the items, logits included where a loss needs them."""
@@ -82,10 +86,34 @@ class Task(nn.Module):
                 outputs["logits"] = self.classifier(outputs["raw"])
         return outputs
 
-    def teach(self, items: Items) -> dict[str, Outputs]:
-        """What each needed teacher gives for the items, as constants."""
+    def loss_terms(self) -> list[Term]:
+        """The terms of the loss, typed."""
+        return [term for term in self.terms if isinstance(term, Term)]
+
+    def taught_by(self) -> tuple[str, ...]:
+        """The names of the teachers that some term needs."""
+        return tuple(self._teachers)
+
+    def taught_in_graph(self) -> tuple[str, ...]:
+        """The teachers whose answers a CUDA graph can record; the others are asked before each replay."""
+        return tuple(name for name, one in self._teachers.items() if getattr(one, "capturable", False))
+
+    def set_step(self, number: int) -> None:
+        """Tells every term which step comes; what changes with it is written to the device."""
+        for term in self.loss_terms():
+            term.set_step(number)
+
+    def teach(self, items: Items, names: Collection[str] | None = None) -> dict[str, Outputs]:
+        """What the needed teachers give for the items, as constants.
+
+        Args:
+            items: The student's items; each teacher sees its own view of them.
+            names: Only these teachers; default: all that some term needs.
+        """
         taught: dict[str, Outputs] = {}
         for name, teacher in self._teachers.items():
+            if names is not None and name not in names:
+                continue
             seen = items.seen(self._views.get(name, teacher.view))
             with torch.no_grad(), self._autocast(seen.rows.device):
                 taught[name] = teacher.outputs(seen)
@@ -105,18 +133,18 @@ class Task(nn.Module):
         Returns:
             As `forward`.
         """
+        self.set_step(number)
         step = Step(number, outputs, taught, labels, self.seed)
         parts: dict[str, Tensor] = {}
         total: Tensor | None = None
         with torch.autocast(labels.device.type, enabled=False):
-            for term in self.terms:
-                assert isinstance(term, Term)
+            for term in self.loss_terms():
                 try:
                     value = term(step)
                 except ValueError as error:  # what a loss asks of its inputs, in one sentence of its own
                     raise UserError(str(error)) from error
                 parts[term.name] = value.detach()
-                weighted = term.factor(number) * value
+                weighted = term.weighted(value)
                 total = weighted if total is None else total + weighted
         assert total is not None
         return {"loss": total, **parts}

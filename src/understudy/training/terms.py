@@ -14,17 +14,24 @@ from understudy.training.step import Step
 class Term(nn.Module):
     """One part of the training loss: a weight that may grow in, and a value for each step.
 
+    What the number of the step decides is set from outside (`set_step`), before the step is computed.
+
     Args:
         name: How logs and errors call it.
         weight: The factor on its value once the warm-up is over.
         warmup: Steps over which the factor grows linearly from 0.
     """
 
+    clock: Tensor
+    """(k,) float64: what the number of the step decides, where a captured graph sees it change."""
+
     def __init__(self, name: str, weight: float, warmup: int = 0) -> None:
         super().__init__()
         self.name = name
         self.weight = weight
         self.warmup = warmup
+        self._now: tuple[float, ...] = ()
+        self.register_buffer("clock", torch.full((2,), torch.nan, dtype=torch.float64), persistent=False)
 
     def factor(self, step: int) -> float:
         """The weight in force at a step.
@@ -34,6 +41,28 @@ class Term(nn.Module):
             [0.5, 1.0, 2.0, 2.0]
         """
         return self.weight * min(1.0, (step + 1) / self.warmup) if self.warmup else self.weight
+
+    def schedule(self, step: int) -> tuple[float, ...]:
+        """What the step's number alone decides: the factor, and whatever else a term lets grow or begin."""
+        return (self.factor(step),)
+
+    def set_step(self, step: int) -> None:
+        """Writes the step's schedule where the computation reads it; nothing where nothing changes."""
+        now = self.schedule(step)
+        for place, new in enumerate(now):
+            if self._now[place : place + 1] != (new,):
+                self.clock[place].fill_(new)
+        self._now = now
+
+    def weighted(self, value: Tensor) -> Tensor:
+        """A value times the factor in force."""
+        return self.clock[0].to(value.dtype) * value
+
+    @property
+    def capturable(self) -> bool:
+        """Whether a CUDA graph can record the term: nothing waits for the device and nothing is drawn."""
+        losses = [module for module in self.modules() if hasattr(module, "capturable") and module is not self]
+        return all(loss.capturable and not _draws(loss) for loss in losses)
 
     def forward(self, step: Step) -> Tensor:
         """The unweighted value, a scalar with a graph."""
@@ -47,7 +76,7 @@ class Term(nn.Module):
             step: The step it is called in.
             salt: Tells several losses of one term apart.
         """
-        if "generator" not in inspect.signature(loss.forward).parameters:
+        if not _draws(loss):
             return {}
         return {"generator": step.generator(_number(self.name) + salt)}
 
@@ -175,6 +204,10 @@ class Projection(nn.Module):
         """(n, d_S) to (n, d_T)."""
         projected: Tensor = self.linear(rows)
         return F.normalize(projected, dim=1) if self.normalize else projected
+
+
+def _draws(loss: nn.Module) -> bool:
+    return "generator" in inspect.signature(loss.forward).parameters
 
 
 def _number(name: str) -> int:
