@@ -14,7 +14,7 @@ from understudy import search
 from understudy.search import Metric
 from understudy.search._scoring import Scoring
 from understudy.search._select import largest
-from understudy.search.exact import _tile_shape
+from understudy.search._tiled import tile_shape
 
 BLOCKS: list[int | None] = [1, 200, 1_000, 3_000, 20_000, None]
 
@@ -177,11 +177,11 @@ def test_memory_stays_near_the_block_and_far_from_the_table() -> None:
 
 def test_the_tile_is_cut_both_ways_when_the_gallery_is_wide() -> None:
     for item, k, gallery in ((4, 10, 1_000_000), (8, 100, 60_502), (4, 1000, 60_502)):
-        height, width = _tile_shape(10_000, gallery, k, item, 2**26)
+        height, width = tile_shape(10_000, gallery, k, item, 2**26)
         assert height >= 100
         assert k <= width <= gallery
         assert height * width * item <= 2**26
-    assert _tile_shape(5, 7, 3, 4, 1) == (1, 3)
+    assert tile_shape(5, 7, 3, 4, 1) == (1, 3)
 
 
 def test_zero_vectors_score_nothing_with_cosine() -> None:

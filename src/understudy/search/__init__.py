@@ -1,4 +1,4 @@
-"""Exact nearest neighbours, a block at a time, on any device.
+"""Nearest neighbours, exact unless asked otherwise, a block at a time, on any device.
 
 >>> import torch
 >>> from understudy import search
@@ -9,17 +9,24 @@
 
 from __future__ import annotations
 
+from understudy.search._certified import Tally
+from understudy.search._codes import SameCodes
 from understudy.search._exclusion import Exclude
 from understudy.search._memory import default_block_bytes
 from understudy.search._scoring import Metric
-from understudy.search.exact import Block, blocks, topk
+from understudy.search._tiled import Block
+from understudy.search.exact import Backend, Precision, blocks, topk
 from understudy.search.ranks import rank_blocks, ranks
 from understudy.search.scores import score_blocks
 
 __all__ = [
+    "Backend",
     "Block",
     "Exclude",
     "Metric",
+    "Precision",
+    "SameCodes",
+    "Tally",
     "blocks",
     "default_block_bytes",
     "rank_blocks",

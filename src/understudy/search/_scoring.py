@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Literal, get_args
 
 import torch
@@ -39,20 +40,52 @@ class Scoring:
             raise ValueError(f"metric is one of {', '.join(get_args(Metric))}, got {metric!r}")
         dtype = torch.promote_types(torch.promote_types(query.dtype, gallery.dtype), torch.float32)
         self.metric = metric
-        self.query, self._query_squares = _prepare("query", query, dtype, metric)
-        self.gallery, self._gallery_squares = self.query, self._query_squares
+        self.query, self.query_squares = _prepare("query", query, dtype, metric)
+        self.gallery, self.gallery_squares = self.query, self.query_squares
         if gallery is not query:
-            self.gallery, self._gallery_squares = _prepare("gallery", gallery, dtype, metric)
+            self.gallery, self.gallery_squares = _prepare("gallery", gallery, dtype, metric)
+
+    def of(self, rows: slice | Tensor) -> Scoring:
+        """The same for some of the queries, which are then numbered anew."""
+        some = copy.copy(self)
+        some.query, some.query_squares = self.query[rows], self.query_squares[rows]
+        return some
 
     def tile(self, rows: slice, columns: slice, out: Tensor) -> None:
         """Writes the scores of the query rows against the gallery rows (``columns``) into ``out``."""
         query, gallery = self.query[rows], self.gallery[columns]
         with full_float32():
             torch.mm(query, gallery.T, out=out)
+        self.finish(out, self.gallery_squares[columns], self.query_squares[rows])
+
+    def pairs(self, columns: Tensor, chunk_bytes: int) -> Tensor:
+        """The scores of all queries with some gallery rows each.
+
+        Every pair is summed by itself, so that equal gallery rows score equally to the last bit.
+
+        Args:
+            columns: (n, c) int64 gallery rows of all queries in order.
+            chunk_bytes: Bounds the gathered vectors; one pair is the least.
+
+        Returns:
+            (n, c) scores.
+        """
+        scores = self.query.new_empty(columns.shape)
+        item = self.query.shape[1] * self.query.element_size()
+        width = max(1, min(columns.shape[1], chunk_bytes // item))
+        height = max(1, chunk_bytes // (item * width))
+        for row in range(0, len(columns), height):
+            for first in range(0, columns.shape[1], width):
+                here = slice(row, row + height), slice(first, first + width)
+                gathered = torch.nn.functional.embedding(columns[here], self.gallery)
+                torch.sum(gathered.mul_(self.query[here[0], None]), 2, out=scores[here])
+        self.finish(scores, self.gallery_squares[columns], self.query_squares)
+        return scores
+
+    def finish(self, products: Tensor, gallery_squares: Tensor, query_squares: Tensor) -> None:
+        """Makes inner products into scores, in place."""
         if self.metric == "euclidean":
-            out.mul_(2).sub_(self._gallery_squares[columns]).sub_(self._query_squares[rows, None]).clamp_(
-                max=0
-            )
+            products.mul_(2).sub_(gallery_squares).sub_(query_squares[:, None]).clamp_(max=0)
 
 
 def _prepare(side: str, x: Tensor, dtype: torch.dtype, metric: Metric) -> tuple[Tensor, Tensor]:

@@ -1,35 +1,22 @@
-"""Exact top-k over blocks of queries and of the gallery."""
+"""Top-k over blocks of queries and of the gallery."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from understudy.search._certified import Tally, search_certified
 from understudy.search._exclusion import Exclude, Exclusion
+from understudy.search._faiss import search_faiss
 from understudy.search._memory import resolved
 from understudy.search._scoring import Metric, Scoring
-from understudy.search._select import largest
+from understudy.search._tiled import Block, search_tiles
 
-_ROWS = 128
-"""Fewer queries at a time make a matrix product slow; the gallery is cut instead."""
-
-
-class Block(NamedTuple):
-    """The nearest gallery rows of some queries.
-
-    Attributes:
-        rows: (r,) int64, the queries' row numbers, consecutive.
-        indices: (r, k) int64 gallery rows, the nearest first; −1 where a query has none left.
-        scores: (r, k) descending; −inf where a query has none left.
-    """
-
-    rows: Tensor
-    indices: Tensor
-    scores: Tensor
+Precision = Literal["float32", "tf32", "bf16"]
+Backend = Literal["exact", "faiss"]
 
 
 def topk(
@@ -39,7 +26,11 @@ def topk(
     *,
     exclude: Exclude | None = None,
     metric: Metric = "cosine",
+    precision: Precision = "float32",
+    backend: Backend = "exact",
+    faiss_index: str | None = None,
     block_bytes: int | None = None,
+    tally: Tally | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The k gallery rows nearest to each query: all blocks of `blocks`, end to end.
 
@@ -50,7 +41,11 @@ def topk(
         exclude: Gallery rows a query must not find, see `Exclude`; ``"self"`` when the gallery is the query.
         metric: ``"cosine"`` (normalises inside; a zero vector scores 0 with all), ``"euclidean"`` (the score
             is minus the squared distance) or ``"dot"``.
+        precision: See `blocks`.
+        backend: See `blocks`.
+        faiss_index: See `blocks`.
         block_bytes: See `blocks`.
+        tally: See `blocks`.
 
     Returns:
         Scores (n, k), larger is nearer, in the embeddings' type but at least float32, and gallery rows (n, k)
@@ -67,16 +62,20 @@ def topk(
         >>> scores.abs().sqrt().tolist()
         [[1.0, 1.0], [0.0, 1.0], [2.0, 2.0], [0.0, 1.0]]
     """
-    found = blocks(query, gallery, k, exclude=exclude, metric=metric, block_bytes=block_bytes)
+    found = blocks(
+        query,
+        gallery,
+        k,
+        exclude=exclude,
+        metric=metric,
+        precision=precision,
+        backend=backend,
+        faiss_index=faiss_index,
+        block_bytes=block_bytes,
+        tally=tally,
+    )
     dtype = torch.promote_types(torch.promote_types(query.dtype, gallery.dtype), torch.float32)
-    scores = torch.empty(len(query), k, dtype=dtype, device=query.device)
-    indices = torch.empty(len(query), k, dtype=torch.int64, device=query.device)
-    start = 0
-    for block in found:
-        stop = start + len(block.rows)
-        scores[start:stop], indices[start:stop] = block.scores, block.indices
-        start = stop
-    return scores, indices
+    return joined(found, len(query), k, dtype, query.device)
 
 
 def blocks(
@@ -86,7 +85,11 @@ def blocks(
     *,
     exclude: Exclude | None = None,
     metric: Metric = "cosine",
+    precision: Precision = "float32",
+    backend: Backend = "exact",
+    faiss_index: str | None = None,
     block_bytes: int | None = None,
+    tally: Tally | None = None,
 ) -> Iterator[Block]:
     """The same search as `topk`, handed out a block of queries at a time, so that nothing is kept.
 
@@ -100,9 +103,22 @@ def blocks(
         k: How many, 1 ≤ k ≤ m.
         exclude: Gallery rows a query must not find, see `Exclude`.
         metric: As for `topk`.
+        precision: ``"bf16"`` and ``"tf32"`` find candidates in low precision (see `Coarse` in
+            ``search/_coarse.py`` for the bound of its error), score them again in float32 and search the
+            queries for which the bound proves nothing again in float32: the result is that of ``"float32"``,
+            as far as float32 decides it (scores equal but for the order in which a product is summed may
+            change places, as between block sizes). It pays where products are slow and k is small. TF32
+            exists on GPUs only; elsewhere it means float32.
+        backend: ``"exact"``, or ``"faiss"`` for an approximate search by the library of that name, on the
+            CPU: gallery rows may be missed, the scores of those found are float32 as ever.
+        faiss_index: How faiss indexes the gallery: a string for its factory such as ``"Flat"``,
+            ``"HNSW32"`` or ``"IVF1024,Flat;nprobe=32"``, what follows the semicolon being search parameters;
+            None: by the gallery's size.
         block_bytes: Bounds the memory for scores and candidates beside the inputs, the unit vectors of
-            ``cosine`` and PyTorch's own scratch (a few times as much in all). It is exceeded only where a
-            single query with its k results does not fit. None: `default_block_bytes` of the device.
+            ``cosine``, their copies in low precision, faiss's index, and PyTorch's own scratch (a few times
+            as much in all). It is exceeded only where a single query with its k results does not fit. None:
+            `default_block_bytes` of the device.
+        tally: Counts the queries, and those that low precision or faiss left to the float32 search.
 
     Returns:
         An iterator of `Block`; the queries come in order, each once.
@@ -115,56 +131,36 @@ def blocks(
         >>> [block.indices.tolist() for block in blocks(points, points, 1, exclude="self")]
         [[[1], [0], [0]]]
     """
+    for name, value, known in (("precision", precision, Precision), ("backend", backend, Backend)):
+        if value not in get_args(known):
+            raise ValueError(f"{name} is one of {', '.join(get_args(known))}, got {value!r}")
+    if backend == "faiss" and precision != "float32":
+        raise ValueError(f"precision {precision!r} belongs to the exact backend: leave it out with faiss")
+    if backend != "faiss" and faiss_index is not None:
+        raise ValueError("faiss_index belongs to backend='faiss': pass that too, or leave it out")
     scoring = Scoring(query, gallery, metric)
     if not 1 <= k <= len(gallery):
         raise ValueError(f"k must lie between 1 and the gallery's {len(gallery)} rows, got {k}")
     block_bytes = resolved(block_bytes, query.device)
     exclusion = Exclusion(exclude, len(query), len(gallery), query.device)
-    return _search(scoring, exclusion, k, block_bytes)
+    tally = Tally() if tally is None else tally
+    if backend == "faiss":
+        return search_faiss(scoring, exclusion, k, block_bytes, faiss_index, tally)
+    if precision == "bf16" or (precision == "tf32" and query.is_cuda):
+        return search_certified(scoring, exclusion, k, block_bytes, precision, tally)
+    tally.queries += len(query)
+    return search_tiles(scoring, exclusion, k, block_bytes)
 
 
-@torch.no_grad()
-def _search(scoring: Scoring, exclusion: Exclusion, k: int, block_bytes: int) -> Iterator[Block]:
-    query, gallery = scoring.query, scoring.gallery
-    height, width = _tile_shape(len(query), len(gallery), k, query.element_size(), block_bytes)
-    memory = query.new_empty(height * width)
-    for start in range(0, len(query), height):
-        rows = range(start, min(start + height, len(query)))
-        scores: Tensor | None = None
-        indices: Tensor | None = None
-        for first in range(0, len(gallery), width):
-            columns = range(first, min(first + width, len(gallery)))
-            tile = memory[: len(rows) * len(columns)].view(len(rows), len(columns))
-            scoring.tile(slice(rows.start, rows.stop), slice(columns.start, columns.stop), tile)
-            exclusion.blot(tile, rows, columns)
-            best, found = largest(tile, min(k, len(columns)))
-            scores, indices = _merge(scores, indices, best, found + first, k)
-        assert scores is not None
-        assert indices is not None
-        numbers = torch.arange(rows.start, rows.stop, device=query.device)
-        yield Block(numbers, indices.masked_fill(scores == -torch.inf, -1), scores)
-
-
-def _merge(
-    scores: Tensor | None, indices: Tensor | None, best: Tensor, found: Tensor, k: int
+def joined(
+    found: Iterator[Block], queries: int, k: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """The best k of two ranked lists; the first stands left, and its gallery rows are the lower ones."""
-    if scores is None or indices is None:
-        return best, found
-    indices = torch.cat([indices, found], 1)
-    scores, columns = largest(torch.cat([scores, best], 1), min(k, indices.shape[1]))
-    return scores, indices.gather(1, columns)
-
-
-def _tile_shape(queries: int, gallery: int, k: int, item: int, block_bytes: int) -> tuple[int, int]:
-    """How many queries and gallery rows meet at a time."""
-    results = 2 * (k + 1) * (item + 8)  # two ranked lists of scores and int64 rows, being merged
-    fitting = (block_bytes // _ROWS - results) // item
-    width = _even(gallery, max(fitting, k))  # narrower than k, merging would cost more than searching
-    return _even(queries, max(1, block_bytes // (width * item + results))), width
-
-
-def _even(total: int, most: int) -> int:
-    """The size of equal pieces: a last piece of a row or two would be slow and would round differently."""
-    pieces = max(1, math.ceil(total / most))
-    return max(1, math.ceil(total / pieces))
+    """Scores and gallery rows (n, k) of all blocks."""
+    scores = torch.empty(queries, k, dtype=dtype, device=device)
+    indices = torch.empty(queries, k, dtype=torch.int64, device=device)
+    start = 0
+    for block in found:
+        stop = start + len(block.rows)
+        scores[start:stop], indices[start:stop] = block.scores, block.indices
+        start = stop
+    return scores, indices
