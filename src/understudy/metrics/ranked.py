@@ -1,4 +1,4 @@
-"""Measures of a ranked list: what of the first results is relevant."""
+"""Whether a query finds anything at all: Recall@K and CMC@k."""
 
 from __future__ import annotations
 
@@ -7,115 +7,81 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-
-def first_relevant(relevant: Tensor) -> Tensor:
-    """The rank of each query's first relevant result, counted from 1.
-
-    Args:
-        relevant: (n, K) boolean, the j-th result of query i is relevant; the best result comes first.
-
-    Returns:
-        (n,) int64; K + 1 where none of the K results is relevant.
-
-    Raises:
-        ValueError: Not a boolean (queries, results) table.
-
-    Example:
-        >>> first_relevant(torch.tensor([[False, True, True], [False, False, False]])).tolist()
-        [2, 4]
-    """
-    _check(relevant)
-    last = relevant.new_ones(len(relevant), 1)
-    return torch.cat([relevant, last], 1).to(torch.uint8).argmax(1) + 1
+from understudy.metrics.positions import BEYOND, check_cutoff, check_positions, share
 
 
-def average_precision_at_r(relevant: Tensor, positives: Tensor) -> Tensor:
-    """Each query's AP@R: 1/R · Σ_{i ≤ R} P(i) · rel(i), with R its number of relevant gallery items.
-
-    P(i) is the precision of the first i results. Its mean over queries is MAP@R (Musgrave, Belongie and Lim,
-    "A Metric Learning Reality Check", ECCV 2020, section 3.2).
+def first_rank(ranks: Tensor, positives: Tensor) -> Tensor:
+    """The rank of each query's first positive, counted from 1.
 
     Args:
-        relevant: (n, K) boolean ranked lists, K no less than the largest R.
-        positives: (n,) int64, each query's R.
+        ranks: (n, P) int64 ranks of each query's positives, ascending, padded with `BEYOND`.
+        positives: (n,) int64, each query's number of positives.
 
     Returns:
-        (n,) float64; 0 where R is 0.
+        (n,) int64; `BEYOND` where none was found.
 
     Raises:
-        ValueError: Wrong shapes or types, or lists too short for R.
+        ValueError: Wrong shapes or types, ranks out of order, or more of them than positives.
 
     Example:
-        >>> lists = torch.tensor([[True, True, False, True], [False, True, False, False]])
-        >>> average_precision_at_r(lists, torch.tensor([4, 1])).tolist()  # (1/1 + 2/2 + 3/4) / 4, and 0
-        [0.6875, 0.0]
+        >>> first_rank(torch.tensor([[2, 5], [3, BEYOND]]), torch.tensor([2, 4])).tolist()
+        [2, 3]
     """
-    _check(relevant, positives)
-    longest = int(positives.max()) if len(positives) else 0
-    if longest > relevant.shape[1]:
-        raise ValueError(f"AP@R needs lists of {longest} results, the largest R, got {relevant.shape[1]}")
-    ranks = torch.arange(1, longest + 1, device=relevant.device)
-    hits = relevant[:, :longest] & (ranks <= positives[:, None])
-    precision = hits.cumsum(1).double() / ranks
-    return (precision * hits).sum(1) / positives.clamp(min=1)
+    check_positions(ranks, positives)
+    return torch.cat([ranks[:, :1], torch.full_like(positives, BEYOND)[:, None]], 1)[:, 0]
 
 
-def recall_at_k(relevant: Tensor, ks: Sequence[int], positives: Tensor | None = None) -> dict[int, float]:
-    """The share of queries with a relevant result among their first k: the Recall@K of metric learning.
+def recall_at_k(ranks: Tensor, positives: Tensor, ks: Sequence[int]) -> dict[int, float]:
+    """The share of queries with a positive among their first k results: the Recall@K of metric learning.
 
     It equals CMC@k of re-identification. It is not the recall of information retrieval, which is the share of
-    a query's relevant items that were found.
+    a query's positives that were found.
 
     Args:
-        relevant: (n, K) boolean ranked lists.
-        ks: The cut-offs, each between 1 and K.
-        positives: (n,) int64, the number of relevant items in each query's gallery: queries with none are
-            left out. By default every query counts.
+        ranks: (n, P) int64 ranks of each query's positives, ascending, padded with `BEYOND`.
+        positives: (n,) int64, each query's number of positives; queries with none are left out.
+        ks: The cut-offs, from 1.
 
     Returns:
         The share for each k; NaN when no query is left.
 
     Raises:
-        ValueError: Wrong shapes or types, or a cut-off out of range.
+        ValueError: As `first_rank`, or a cut-off below 1.
 
     Example:
-        >>> lists = torch.tensor([[False, True], [True, False], [False, False], [False, False]])
-        >>> recall_at_k(lists, (1, 2))
-        {1: 0.25, 2: 0.5}
-        >>> recall_at_k(lists, (1, 2), positives=torch.tensor([1, 3, 2, 0]))
+        >>> ranks = torch.tensor([[2, 3], [1, BEYOND], [BEYOND, BEYOND], [BEYOND, BEYOND]])
+        >>> recall_at_k(ranks, torch.tensor([3, 1, 2, 0]), (1, 2))
         {1: 0.3333333333333333, 2: 0.6666666666666666}
     """
-    check_cutoffs(ks, relevant.shape[-1])
-    _check(relevant, positives)
-    first = first_relevant(relevant)
-    if positives is not None:
-        first = first[positives > 0]
+    for k in ks:
+        check_cutoff(k)
+    first = first_rank(ranks, positives)[positives > 0]
     return {k: share(first <= k) for k in ks}
 
 
-def map_at_r(relevant: Tensor, positives: Tensor) -> float:
-    """MAP@R: the mean of `average_precision_at_r` over the queries that have positives.
+def cmc(ranks: Tensor, positives: Tensor, longest: int = 50) -> Tensor:
+    """The cumulative matching characteristic: the share of queries with a positive up to each rank.
 
     Args:
-        relevant: (n, K) boolean ranked lists, K no less than the largest R.
-        positives: (n,) int64, each query's R; queries with none are left out.
+        ranks: (n, P) int64 ranks of each query's positives, ascending, padded with `BEYOND`.
+        positives: (n,) int64, each query's number of positives; queries with none are left out.
+        longest: The last rank of the curve.
 
     Returns:
-        A number between 0 and 1; NaN when no query is left.
+        (longest,) float64, never falling; entry k − 1 is CMC@k, `recall_at_k` of k. NaN when no query
+        is left.
 
     Raises:
-        ValueError: As `average_precision_at_r`.
+        ValueError: As `recall_at_k`.
 
     Example:
-        >>> map_at_r(torch.tensor([[True, False], [False, True], [False, False]]), torch.tensor([1, 2, 0]))
-        0.625
+        >>> cmc(torch.tensor([[2, 3], [1, BEYOND]]), torch.tensor([2, 1]), longest=3).tolist()
+        [0.5, 1.0, 1.0]
     """
-    return float(average_precision_at_r(relevant, positives)[positives > 0].mean())
-
-
-def share(counted: Tensor) -> float:
-    """The share of true entries, counted in integers; NaN of none."""
-    return int(counted.sum()) / len(counted) if len(counted) else float("nan")
+    check_cutoff(longest)
+    first = first_rank(ranks, positives)[positives > 0]
+    reached = torch.bincount(first[first <= longest] - 1, minlength=longest).cumsum(0)
+    return reached.double() / len(first)
 
 
 def check_cutoffs(ks: Sequence[int], longest: int) -> None:
@@ -126,15 +92,3 @@ def check_cutoffs(ks: Sequence[int], longest: int) -> None:
     """
     if not ks or min(ks) < 1 or max(ks) > longest:
         raise ValueError(f"cut-offs lie between 1 and the lists' {longest} results, got {list(ks)}")
-
-
-def _check(relevant: Tensor, positives: Tensor | None = None) -> None:
-    if relevant.ndim != 2 or relevant.dtype != torch.bool:
-        raise ValueError(
-            f"relevant must be boolean (queries, results), got {relevant.dtype} of {tuple(relevant.shape)}"
-        )
-    if positives is not None and (positives.shape != relevant.shape[:1] or positives.dtype != torch.int64):
-        raise ValueError(
-            f"positives must be one int64 count for each of {len(relevant)} queries, "
-            f"got {positives.dtype} of {tuple(positives.shape)}"
-        )
