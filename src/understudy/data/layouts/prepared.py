@@ -63,8 +63,10 @@ class Layout:
         read: ``read(path, *, partial=False, …) -> Prepared``; further options are keyword arguments.
         summary: A line for the help.
         recognises: Whether a folder is in this layout; None where that cannot be told.
+        writes: Whether reading it writes images of its own, so that it is done once and not at each opening.
     """
 
     read: Callable[..., Prepared]
     summary: str
     recognises: Callable[[Path], bool] | None = None
+    writes: bool = False
