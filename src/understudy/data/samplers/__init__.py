@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from understudy.data.samplers.base import Sampler, deal, shard
 from understudy.data.samplers.classes import ClassBalanced, EveryClassOnce, RandomPairs
+from understudy.data.samplers.mining import hardest_negatives
 from understudy.data.samplers.mixed import Mixed
 from understudy.data.samplers.pairs import CrossCameraPairs
 from understudy.data.samplers.stream import BatchStream, Step
+from understudy.data.samplers.tuples import Tuples
 from understudy.data.samplers.unlabelled import Unlabelled
 
 __all__ = [
@@ -18,7 +20,9 @@ __all__ = [
     "RandomPairs",
     "Sampler",
     "Step",
+    "Tuples",
     "Unlabelled",
     "deal",
+    "hardest_negatives",
     "shard",
 ]

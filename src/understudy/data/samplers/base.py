@@ -17,10 +17,12 @@ class Sampler(ABC):
     Attributes:
         batch_size: Images in a (global) batch.
         seed: The seed of all plans.
+        together: So many images after each other are never shared out to two processes.
     """
 
     batch_size: int
     seed: int
+    together: int = 1
 
     @abstractmethod
     def __len__(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,7 @@ class BatchStream:
         sampler: Plans the global batches.
         rank: Number of this process; it gets its contiguous share of each batch.
         world: Number of processes.
+        before_epoch: Told the number of each epoch before it is planned, in the middle of a run too.
 
     Example:
         >>> from understudy.data.samplers import Unlabelled
@@ -44,12 +45,20 @@ class BatchStream:
         ([0, 1, 2], {'epoch': 1, 'index': 1})
     """
 
-    def __init__(self, sampler: Sampler, *, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        sampler: Sampler,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        before_epoch: Callable[[int], None] = lambda _: None,
+    ) -> None:
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} is not one of {world} processes")
         self.sampler = sampler
         self.rank = rank
         self.world = world
+        self._before_epoch = before_epoch
         self._epoch = 0
         self._index = 0
         self._planned: tuple[int, np.ndarray] | None = None
@@ -59,8 +68,12 @@ class BatchStream:
 
     def __next__(self) -> Step:
         if self._planned is None or self._planned[0] != self._epoch:
+            self._before_epoch(self._epoch)
             self._planned = (self._epoch, self.sampler.plan(self._epoch))
-        start, stop = share(self.sampler.batch_size, self.rank, self.world)
+        together = self.sampler.together
+        start, stop = (
+            edge * together for edge in share(self.sampler.batch_size // together, self.rank, self.world)
+        )
         rows = self._planned[1][self._index, start:stop]
         number = self._epoch * len(self.sampler) + self._index
         step = Step(self._epoch, self._index, number, start, rows)
