@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-import understudy.data.pixels as module
+import understudy.data.decoding as module
 from understudy.data.augmentation import Augmentation
+from understudy.data.decoding import decode_all
 from understudy.data.images import UnreadableImageError
 from understudy.data.memory import available_memory
-from understudy.data.pixels import Pixels, decode_all
+from understudy.data.pixels import Pixels
 from understudy.data.views import Views
 from understudy.errors import UserError
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from understudy.data.decoding import Progress, decode_all
 from understudy.data.folders import manifest_from_folder
 from understudy.data.images import read_image
 from understudy.data.manifest import Manifest, read_manifest
-from understudy.data.pixels import Pixels, Progress, decode_all
+from understudy.data.pixels import Pixels
 from understudy.data.preprocessing import Interpolation, ResizeMode
 from understudy.data.protocol import Protocol, divided, read_protocol, with_split
+from understudy.data.store import Form, default_place, packed_pixels
 from understudy.errors import UserError, suggest
 
 EMBEDDED = ("typefaces",)
@@ -30,12 +32,14 @@ class Dataset:
         manifest: The table of the items.
         embedded: (n, C, H, W) uint8 images of all rows, for data that is not in files of its own; else None.
         protocol: Which image is relevant to which query, for data whose labels do not say it; else None.
+        pack: The store of the decoded images that lies beside the data; see `understudy.data.store`.
     """
 
     name: str
     manifest: Manifest
     embedded: np.ndarray | None = None
     protocol: Protocol | None = None
+    pack: Path | None = None
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -72,7 +76,9 @@ class Dataset:
         progress: Progress | None = None,
         say: Callable[[str], None] | None = None,
     ) -> Pixels:
-        """Decodes images into memory; see `understudy.data.pixels.decode_all`.
+        """The decoded images: from the pack where one fits, else read from their files into memory.
+
+        See `understudy.data.decoding.decode_all`; the pixels are the same to the bit.
 
         Args:
             rows: Manifest rows; none: all.
@@ -83,17 +89,25 @@ class Dataset:
             workers: Threads.
             skip_unreadable: Leave unreadable images out instead of stopping.
             progress: Called with (done, total).
-            say: Told which images were left out.
+            say: Told which images were left out, and why a pack is not used.
 
         Returns:
             The images, asked for by their manifest rows.
 
         Raises:
-            UserError: They do not fit into memory, or some cannot be read.
+            UserError: They do not fit into memory, some cannot be read, or some have changed since they were
+                packed.
         """
         wanted = np.arange(len(self.manifest)) if rows is None else np.asarray(rows, dtype=np.int64)
         if self.embedded is not None and self.shape == (channels, *resize):
             return Pixels(torch.from_numpy(self.embedded[wanted]), torch.from_numpy(wanted))
+        if self.pack is not None:
+            form = Form((resize[0], resize[1]), mode, channels, interpolation)
+            packed = packed_pixels(
+                self.pack, self.manifest, wanted, form, skip_unreadable=skip_unreadable, say=say
+            )
+            if packed is not None:
+                return packed
         return decode_all(
             lambda row: self.image(row, channels),
             wanted,
@@ -136,14 +150,16 @@ def open_dataset(reference: str | Path | Manifest, *, split_name: str | None = N
 
         return _plain(typefaces(), split_name)
     path = Path(reference)
+    beside = default_place(path)
+    pack = beside if beside.is_dir() else None
     if path.is_dir():
-        return _open_folder(path, split_name)
+        return replace(_open_folder(path, split_name), pack=pack)
     if path.exists() or path.suffix.lower() in (".csv", ".parquet"):
         manifest = read_manifest(path)
         protocol = read_protocol(path, manifest)
         if split_name is not None:
             manifest = with_split(manifest, path, split_name)
-        return Dataset(path.stem, manifest, protocol=protocol)
+        return Dataset(path.stem, manifest, protocol=protocol, pack=pack)
     raise UserError(
         f"{str(reference)!r} is neither a manifest (.csv, .parquet) nor a folder nor a data set that ships "
         f"with understudy: {suggest(str(reference), EMBEDDED)}"
@@ -155,8 +171,13 @@ def _open_folder(path: Path, split_name: str | None) -> Dataset:
     from understudy.data.layouts import LAYOUTS
 
     name = path.resolve().name
-    for layout in LAYOUTS.values():
+    for key, layout in LAYOUTS.items():
         if layout.recognises is not None and layout.recognises(path):
+            if layout.writes:
+                raise UserError(
+                    f"{str(path)!r} must be prepared once: run `understudy prepare {key} {path} -o "
+                    f"{key}.parquet` and pass {key}.parquet"
+                )
             prepared = layout.read(path)
             manifest = prepared.manifest
             if split_name is not None:

@@ -124,7 +124,7 @@ class Workshop:
         reporter: Reporter,
     ) -> Teacher:
         """The teacher with its answers kept, where its views repeat and the answers fit in memory."""
-        teacher = self.teacher(config, pixels.tensor.device)
+        teacher = self.teacher(config, pixels.device)
         repeats = view == "clean" or (view == "same" and (augmentation.off or augmentation.num_views))
         views = 1 if view == "clean" or augmentation.off else augmentation.num_views or 1
         if not repeats or len(rows) * views * teacher.dim * 4 > _CACHE_BYTES:
@@ -144,7 +144,7 @@ class Workshop:
         """The teacher's embeddings of clean images, for measuring agreement with it."""
         key = _key("embeddings", config.reference, self._name(pixels), _digits(rows))
         if key not in self._kept:
-            teacher = self.teacher(config, pixels.tensor.device)
+            teacher = self.teacher(config, pixels.device)
             self._kept[key] = torch.cat(
                 [teacher.embed(pixels.items(part)).float() for part in torch.split(rows, batch_size)]
             )
@@ -218,7 +218,7 @@ class Workshop:
 def _held(pixels: Pixels, rows: np.ndarray) -> Tensor:
     """Those of the rows whose images could be read."""
     held = np.intersect1d(rows, pixels.rows.cpu().numpy())
-    return torch.from_numpy(held).to(pixels.tensor.device)
+    return torch.from_numpy(held).to(pixels.device)
 
 
 def _digits(rows: Tensor) -> str:
