@@ -14,6 +14,8 @@ from understudy.metrics.average_precision import (
     trapezoidal_average_precision,
     trapezoidal_map,
 )
+from understudy.metrics.bootstrap import interval
+from understudy.metrics.paired import PairedTest, paired_test
 from understudy.metrics.positions import BEYOND, ranks_of
 from understudy.metrics.precision import (
     inverse_negative_penalty,
@@ -27,6 +29,7 @@ from understudy.metrics.ranked import cmc, first_rank, recall_at_k
 
 __all__ = [
     "BEYOND",
+    "PairedTest",
     "RankMetrics",
     "RankedMetrics",
     "average_precision",
@@ -34,6 +37,7 @@ __all__ = [
     "average_precision_at_r",
     "cmc",
     "first_rank",
+    "interval",
     "inverse_negative_penalty",
     "map_at_k",
     "map_at_r",
@@ -42,6 +46,7 @@ __all__ = [
     "mean_r_precision",
     "neighbour_overlap",
     "neighbour_overlap_at_k",
+    "paired_test",
     "precision_at_k",
     "precision_at_k_revisited",
     "r_precision",
