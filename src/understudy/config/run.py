@@ -43,7 +43,9 @@ class RunConfig(Section):
         description="the model that is trained",
     )
     supervised: tuple[Annotated[SupervisedConfig, from_word("name")], ...] | None = Field(
-        None, description="losses on labels; default: multi_similarity when there are labels"
+        None,
+        description="losses on labels; default where there are labels: multi_similarity, or "
+        "tuple_contrastive with the sampler tuples",
     )
     losses: tuple[Annotated[LossConfig, from_word("name")], ...] = Field(
         (), description="distillation losses"

@@ -109,6 +109,7 @@ class SamplerConfig(Section):
         "every_class_once",
         "random_pairs",
         "cross_camera_pairs",
+        "tuples",
         "unlabelled",
         "mixed",
     ] = Field(
@@ -119,6 +120,9 @@ class SamplerConfig(Section):
     images_per_class: Positive = Field(4, description="images of each class in a batch")
     replacement: bool = Field(False, description="draw classes anew for each batch instead of using all up")
     labelled: Fraction = Field(0.5, description="share of a mixed batch that has labels")
+    negatives: Positive = Field(5, description="mined negatives in a tuple, beside its query and positive")
+    queries: Positive = Field(2000, description="pairs of query and positive drawn for an epoch of tuples")
+    pool: Positive = Field(22_000, description="images that an epoch's negatives are mined among")
 
 
 class OptimConfig(Section):

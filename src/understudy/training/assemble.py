@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
 from understudy.config import RunConfig
 from understudy.data.batches import Batch, Batches
-from understudy.data.samplers import BatchStream
-from understudy.evaluation import Report
+from understudy.data.samplers import BatchStream, Sampler, Tuples
+from understudy.evaluation import Report, embed_pixels
 from understudy.losses import LSoftmax
 from understudy.models.embedder import Embedder
 from understudy.teachers import LiveTeacher
@@ -32,6 +33,7 @@ class Parts:
     Attributes:
         task: Student, teachers and losses.
         batches: Gives the batches from a step on.
+        sampler: Plans them; its state belongs into the checkpoints.
         steps: Steps in the whole run.
         batch_size: Images in a (global) batch.
         evaluate: Measures a model on a split.
@@ -41,6 +43,7 @@ class Parts:
 
     task: Task
     batches: Callable[[int], Iterator[Batch]]
+    sampler: Sampler
     steps: int
     batch_size: int
     evaluate: Callable[[Embedder, str], Report]
@@ -116,8 +119,17 @@ def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts
     if device.type == "cuda":  # several times as fast there for networks of small or grouped convolutions
         task.to(memory_format=torch.channels_last)
 
+    def embed(rows: np.ndarray) -> torch.Tensor:
+        return embed_pixels(plan.student, pixels, rows, batch_size=config.evaluation.batch_size)
+
+    def before_epoch(epoch: int) -> None:
+        if isinstance(sampler, Tuples):
+            sampler.refresh(epoch, embed)
+
     def batches(start: int) -> Iterator[Batch]:
-        stream = BatchStream(sampler, rank=distributed.rank(), world=distributed.world())
+        stream = BatchStream(
+            sampler, rank=distributed.rank(), world=distributed.world(), before_epoch=before_epoch
+        )
         epoch, index = divmod(start, len(sampler))
         stream.load_state_dict({"epoch": epoch, "index": index})
         return iter(Batches(pixels, plan.labels, stream, augmentation=augmentation, seed=seed, device=device))
@@ -126,7 +138,7 @@ def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts
         return workshop.evaluate(model, config, pixels, split)
 
     steps = config.steps or max(1, round(config.epochs * len(sampler)))
-    return Parts(task, batches, steps, sampler.batch_size, evaluate, plan.classes, plan.final_split)
+    return Parts(task, batches, sampler, steps, sampler.batch_size, evaluate, plan.classes, plan.final_split)
 
 
 def _without_bias(weight: torch.Tensor) -> nn.Linear:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from understudy.config import LossConfig, RunConfig, S2SDConfig, SupervisedConfig
+from understudy.config import LossConfig, RunConfig, S2SDConfig, SamplerConfig, SupervisedConfig
 from understudy.errors import UserError
 from understudy.losses import LOSSES, build_loss, default_weight
 from understudy.models.embedder import Embedder
@@ -16,9 +16,11 @@ from understudy.teachers import LiveTeacher, Teacher
 from understudy.training.s2sd import FEATURE_MAP, S2SDTerm
 from understudy.training.terms import DistillationTerm, MapsTerm, Projection, SupervisedTerm, Term
 
+_TUPLES = "tuple_contrastive"
+
 
 def default_supervised(config: RunConfig, *, has_labels: bool) -> tuple[SupervisedConfig, ...]:
-    """The losses on labels: those configured, else multi-similarity where there are labels to use.
+    """The losses on labels: those configured, else what suits the batches where there are labels to use.
 
     Raises:
         UserError: Losses on labels are configured and no training image has a label.
@@ -26,7 +28,7 @@ def default_supervised(config: RunConfig, *, has_labels: bool) -> tuple[Supervis
     if config.supervised is None:
         if config.s2sd is not None or not has_labels:
             return ()
-        return (SupervisedConfig(name="multi_similarity"),)
+        return (SupervisedConfig(name=_TUPLES if config.sampler.kind == "tuples" else "multi_similarity"),)
     if config.supervised and not has_labels:
         raise UserError(
             f"the loss {config.supervised[0].name!r} needs labels and no training image has one: "
@@ -62,9 +64,11 @@ def build_terms(
             cannot supply.
     """
     batch_size = batch_size or config.sampler.batch_size
-    terms: list[Term] = [_supervised(item, student, len(classes), batch_size) for item in supervised]
+    terms: list[Term] = [
+        _supervised(item, student, len(classes), batch_size, config.sampler) for item in supervised
+    ]
     if config.s2sd is not None:
-        terms.append(_s2sd(config.s2sd, student, len(classes)))
+        terms.append(_s2sd(config.s2sd, student, len(classes), config.sampler))
     for item in config.losses:
         name = item.teacher or next(iter(teachers))
         terms.append(_distillation(item, name, student, teachers[name], classes, batch_size))
@@ -89,23 +93,41 @@ def _build(name: str, args: Mapping[str, Any], **context: Any) -> nn.Module:
     return loss
 
 
-def _supervised(item: SupervisedConfig, student: Embedder, classes: int, batch_size: int) -> Term:
+def _supervised(
+    item: SupervisedConfig, student: Embedder, classes: int, batch_size: int, sampler: SamplerConfig
+) -> Term:
     entry = LOSSES.get(item.name)
     if entry is not None and not entry.supervised:
         raise UserError(f"{item.name!r} learns from a teacher: put it under `losses`, not `supervised`")
-    loss = _build(item.name, item.args, num_classes=classes, dim=student.dim)
+    args = _fitting(item.name, item.args, sampler)
+    loss = _build(item.name, args, num_classes=classes, dim=student.dim)
     source = entry.inputs[0] if entry is not None else "embedding"
     return SupervisedTerm(item.name, loss, source, _weight(item, loss, batch_size), item.warmup)
 
 
-def _s2sd(item: S2SDConfig, student: Embedder, classes: int) -> Term:
+def _fitting(name: str, args: Mapping[str, Any], sampler: SamplerConfig) -> Mapping[str, Any]:
+    """A loss's settings; one on tuples takes those of the sampler, which must give tuples."""
+    if name != _TUPLES:
+        return args
+    if sampler.kind != "tuples":
+        raise UserError(f"the loss {name!r} needs batches of tuples: set sampler.kind to 'tuples'")
+    if args.get("negatives", sampler.negatives) != sampler.negatives:
+        raise UserError(
+            f"the loss {name!r} is set to {args['negatives']} negatives and the sampler to "
+            f"{sampler.negatives}: set only sampler.negatives"
+        )
+    return {**args, "negatives": sampler.negatives}
+
+
+def _s2sd(item: S2SDConfig, student: Embedder, classes: int, sampler: SamplerConfig) -> Term:
     if not classes:
         raise UserError("S2SD needs labels and no training image has one: label some images")
     entry = LOSSES.get(item.base)
     if entry is not None and (not entry.supervised or entry.inputs != ("embedding", "labels")):
         raise UserError(f"s2sd.base {item.base!r} is not a supervised loss on embeddings: choose another")
+    args = _fitting(item.base, item.base_args, sampler)
     return S2SDTerm(
-        lambda dim: _build(item.base, item.base_args, num_classes=classes, dim=dim),
+        lambda dim: _build(item.base, args, num_classes=classes, dim=dim),
         item.variant,
         item.dims,
         base_dim=student.dim,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import torch
@@ -99,9 +100,8 @@ class Loop:
         take = self._taker(guard)
         clock = _Clock()
         self.task.train()
-        for batch in self.batches(self.step):
-            if self.step >= self.steps:
-                break
+        # no batch too many is asked for: the first of an epoch may be dear
+        for batch in islice(self.batches(self.step), max(0, self.steps - self.step)):
             set_rate(self.optimiser, self.rate(self.step))
             self._add(take(batch))
             if self.average is not None:

@@ -74,7 +74,8 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
     teachers = {name: workshop.teacher(teacher, device) for name, teacher in config.teachers.items()}
     torch.manual_seed(config.seed)
     student = build_embedder(config.student).to(device)
-    manifest = workshop.dataset(config.data).manifest
+    dataset = workshop.dataset(config.data)
+    manifest = dataset.manifest
     if manifest.texts is not None:
         raise UserError(
             f"{config.data.source!r} holds texts, and {config.student.backbone!r} embeds images: "
@@ -91,7 +92,9 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
     labels, classes = _training_labels(manifest.label_codes(), manifest.classes, rows)
     supervised = default_supervised(config, has_labels=bool(classes))
     uses_labels = bool(supervised) or config.s2sd is not None
-    sampler = build_sampler(config.sampler, manifest, rows, config.seed, uses_labels=uses_labels)
+    sampler = build_sampler(
+        config.sampler, manifest, rows, config.seed, uses_labels=uses_labels, protocol=dataset.protocol
+    )
     terms, classifier = build_terms(config, supervised, student, teachers, classes, sampler.batch_size)
     final = workshop.final_split(config)
     validates = bool(config.evaluation.every) or config.evaluation.keep == "best"

@@ -99,6 +99,7 @@ def execute(
         if state is not None:
             loop.load_state(state["loop"])
             best.load_state(state["best"])
+            parts.sampler.load_state_dict(state.get("sampler", {}))
             reporter.say(f"going on from step {loop.step} of {loop.steps}")
         Journal(out / "metrics.jsonl").rewind(loop.step)
         if config.accumulate > 1 and normalises_by_batch(parts.task.student.train()):
@@ -198,7 +199,7 @@ def _loop(config: RunConfig, parts: Parts, out: Path, reporter: Reporter) -> tup
             save_checkpoint(
                 out / "checkpoints",
                 step,
-                {"loop": state, "best": best.state()},
+                {"loop": state, "best": best.state(), "sampler": parts.sampler.state_dict()},
                 keep=config.keep_checkpoints,
             )
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from understudy.config import SamplerConfig
 from understudy.data import Manifest
+from understudy.data.protocol import RELEVANCES, Protocol
 from understudy.data.samplers import (
     ClassBalanced,
     CrossCameraPairs,
@@ -13,13 +14,20 @@ from understudy.data.samplers import (
     Mixed,
     RandomPairs,
     Sampler,
+    Tuples,
     Unlabelled,
 )
 from understudy.errors import UserError
 
 
 def build_sampler(
-    config: SamplerConfig, manifest: Manifest, rows: np.ndarray, seed: int, *, uses_labels: bool = True
+    config: SamplerConfig,
+    manifest: Manifest,
+    rows: np.ndarray,
+    seed: int,
+    *,
+    uses_labels: bool = True,
+    protocol: Protocol | None = None,
 ) -> Sampler:
     """The sampler over the training rows.
 
@@ -29,6 +37,7 @@ def build_sampler(
         rows: (n,) manifest rows to draw from.
         seed: The seed of all its plans.
         uses_labels: Whether a loss learns from labels; without one, ``auto`` looks at no label either.
+        protocol: The data's pairs, of which ``tuples`` takes those of relevance positive.
 
     Raises:
         UserError: The images do not allow such batches.
@@ -51,6 +60,17 @@ def build_sampler(
         if cameras is None:
             raise UserError("the sampler 'cross_camera_pairs' needs a `camera` column in the manifest")
         return CrossCameraPairs(labelled, labels, cameras, size, seed=seed)
+    if kind == "tuples":
+        return Tuples(
+            labelled,
+            labels,
+            _positives(protocol, manifest),
+            size,
+            negatives=config.negatives,
+            queries=config.queries,
+            pool=config.pool,
+            seed=seed,
+        )
     if kind == "mixed":
         part = round(size * config.labelled)
         part -= part % config.images_per_class
@@ -61,6 +81,19 @@ def build_sampler(
             )
         return Mixed(_balanced(config, labelled, labels, part, seed), _unlabelled(rows, size - part, seed))
     return _balanced(config, labelled, labels, size, seed)
+
+
+def _positives(protocol: Protocol | None, manifest: Manifest) -> np.ndarray:
+    """(p, 2) rows of the pairs that the data says belong together."""
+    if protocol is not None:
+        queries, positives, relevance = protocol.rows(manifest)
+        wanted = relevance == RELEVANCES.index("positive")
+        if wanted.any():
+            return np.stack([queries[wanted], positives[wanted]], axis=1)
+    raise UserError(
+        "the sampler 'tuples' needs pairs of a query and its positive, and the data has none: prepare "
+        "retrieval-SfM-120k, write such pairs into the manifest's protocol.parquet, or use 'class_balanced'"
+    )
 
 
 def _unlabelled(rows: np.ndarray, size: int, seed: int) -> Unlabelled:

@@ -1,4 +1,4 @@
-"""Stateless plans of batches: every sampler is a pure function of (seed, epoch)."""
+"""Plans of batches: pure functions of (seed, epoch), and of what was mined where negatives are."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""What every sampler is: a plan of an epoch's batches, drawn from (seed, epoch) and nothing else."""
+"""What every sampler is: a plan of an epoch's batches, drawn from seed and epoch where that is enough."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +12,9 @@ import numpy as np
 class Sampler(ABC):
     """Plans the batches of an epoch.
 
-    A sampler keeps no state: the plan of an epoch is a pure function of the seed and the epoch's number, so a
-    run resumes from two integers, and every process of a distributed run plans the same global batches and
-    takes its own share (`shard`).
+    The plan of an epoch is a pure function of the seed and the epoch's number, so a run resumes from two
+    integers, and every process of a distributed run plans the same global batches and takes its own share
+    (`shard`). Only what depends on the model as it was, as mined negatives do, is a sampler's state.
 
     Attributes:
         batch_size: Images in a (global) batch.
@@ -38,6 +40,13 @@ class Sampler(ABC):
         Returns:
             (batches, batch_size) int64 manifest rows.
         """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must keep beside the stream's position: nothing, but for mined negatives."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 (most samplers have none)
+        """Goes back to what `state_dict` gave."""
 
     def _generator(self, epoch: int) -> np.random.Generator:
         """PCG64 seeded by both numbers; numpy keeps its streams from version to version."""
