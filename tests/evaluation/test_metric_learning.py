@@ -31,7 +31,7 @@ def ranking(points: Tensor, i: int, members: list[int]) -> list[int]:
 def by_loop(points: Tensor, labels: Tensor, ks: tuple[int, ...]) -> dict[str, float]:
     members = [i for i in range(len(points)) if labels[i] >= 0]
     recall: dict[int, list[bool]] = {k: [] for k in ks}
-    precision = []
+    precision, at_r = [], []
     for i in members:
         right = [bool(labels[j] == labels[i]) for j in ranking(points, i, members)]
         if not any(right):
@@ -40,9 +40,11 @@ def by_loop(points: Tensor, labels: Tensor, ks: tuple[int, ...]) -> dict[str, fl
             recall[k].append(any(right[:k]))
         r = sum(right)
         precision.append(sum(sum(right[: n + 1]) / (n + 1) for n in range(r) if right[n]) / r)
+        at_r.append(sum(right[:r]) / r)
     return {
         **{f"recall@{k}": sum(hits) / len(hits) for k, hits in recall.items()},
         "map@r": sum(precision) / len(precision),
+        "r_precision": sum(at_r) / len(at_r),
     }
 
 
@@ -92,7 +94,12 @@ def test_without_labels_only_agreement_is_measured(labels: list[int] | None) -> 
 def test_cut_offs_stop_at_the_gallery() -> None:
     points, _ = classes(5, 3, 4)
     report = metric_learning(points, [0, 0, 1, 1, 1], reference=points)
-    assert list(report.metrics) == ["recall@1", "recall@2", "recall@4", "map@r", "neighbour_overlap@4"]
+    assert list(report.metrics) == [
+        *(f"recall@{k}" for k in (1, 2, 4)),
+        "map@r",
+        "r_precision",
+        "neighbour_overlap@4",
+    ]
     assert report.metrics["neighbour_overlap@4"] == 1.0
 
 

@@ -24,7 +24,7 @@ def by_loop(
     query: Tensor, gallery: Tensor, wanted: list[int], known: list[int], same_rows: bool
 ) -> tuple[dict[str, float], int]:
     q, g = (torch.nn.functional.normalize(x.double(), dim=1) for x in (query, gallery))
-    first, precision, skipped = [], [], 0
+    first, precision, at_r, skipped = [], [], [], 0
     for i, label in enumerate(wanted):
         seen = [j for j in range(len(known)) if known[j] >= 0 and not (same_rows and i == j)]
         right = [known[j] == label for j in sorted(seen, key=lambda j: (-float(q[i] @ g[j]), j))]
@@ -36,8 +36,10 @@ def by_loop(
             continue
         first.append(right.index(True))
         precision.append(sum(sum(right[: n + 1]) / (n + 1) for n in range(r) if right[n]) / r)
+        at_r.append(sum(right[:r]) / r)
     recall = {f"recall@{k}": sum(f < k for f in first) / len(first) for k in (1, 2, 4, 8)}
-    return {**recall, "map@r": sum(precision) / len(precision)}, skipped
+    precisions = {"map@r": sum(precision) / len(precision), "r_precision": sum(at_r) / len(at_r)}
+    return {**recall, **precisions}, skipped
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from understudy.data.items import Items
 from understudy.data.pixels import Pixels
 from understudy.errors import UserError
+from understudy.evaluation.describe import Describing
 
 
 class Embeds(Protocol):
@@ -33,6 +34,7 @@ def embed_pixels(
     rows: Tensor | np.ndarray | None = None,
     *,
     batch_size: int = 256,
+    describing: Describing | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Embeds decoded images, clean, in batches, in eval mode and without gradients.
@@ -42,13 +44,14 @@ def embed_pixels(
         pixels: The images, on any device.
         rows: (n,) manifest rows to embed, in this order; by default all that ``pixels`` holds.
         batch_size: Images at a time.
+        describing: Several looks at each image, averaged; by default one.
         progress: Told after each batch how many are done and how many there are.
 
     Returns:
         (n, d) float32 on the model's device.
 
     Raises:
-        UserError: There are no rows.
+        UserError: There are no rows, or the model cannot look at images as ``describing`` wants.
 
     Example:
         >>> class Mean:
@@ -61,14 +64,19 @@ def embed_pixels(
     wanted = pixels.rows if rows is None else torch.as_tensor(rows, dtype=torch.int64)
     if not len(wanted):
         raise UserError("there are no images to embed: check the split")
-    device = _device(model, pixels.tensor.device)
+    device = _device(model, pixels.device)
     prepare: Callable[[Items], Any] = getattr(model, "prepare", lambda items: items)
+    look = describing or Describing()
+    if not look.plain and not hasattr(model, "prepare"):
+        raise UserError(f"a {type(model).__name__} renders its images itself: flip and scales need a model")
     vectors: Tensor | None = None
     done = 0
     with _evaluating(model), torch.no_grad():
+        if not look.plain:
+            look.check(model.embed, prepare(pixels.items(wanted[:1]).to(device)), _name(model))
         for part in torch.split(wanted, batch_size):
             items = pixels.items(part).to(device)
-            embedding = model.embed(prepare(items))
+            embedding = look(model.embed, prepare(items))
             if vectors is None:
                 vectors = embedding.new_empty(len(wanted), embedding.shape[1], dtype=torch.float32)
             vectors[done : done + len(part)] = embedding
@@ -77,6 +85,11 @@ def embed_pixels(
                 progress(done, len(wanted))
     assert vectors is not None
     return vectors
+
+
+def _name(model: object) -> str:
+    """What to call a model in a sentence."""
+    return str(getattr(getattr(model, "config", None), "backbone", type(model).__name__))
 
 
 def _device(model: object, default: torch.device) -> torch.device:

@@ -54,7 +54,7 @@ def as_vectors(name: str, vectors: Vectors, device: torch.device | None = None) 
     return vectors.detach().to(device) if device is not None else vectors.detach()
 
 
-def as_labels(name: str, labels: Labels, count: int, device: torch.device) -> Tensor:
+def as_labels(name: str, labels: Labels, count: int, device: torch.device, *, what: str = "labels") -> Tensor:
     """Class numbers as an int64 tensor; negative means unlabelled.
 
     Args:
@@ -62,6 +62,7 @@ def as_labels(name: str, labels: Labels, count: int, device: torch.device) -> Te
         labels: (n,) integers.
         count: How many there must be.
         device: Where to put them.
+        what: What the numbers stand for, for the message.
 
     Raises:
         ValueError: Not one whole number for each embedding.
@@ -73,7 +74,32 @@ def as_labels(name: str, labels: Labels, count: int, device: torch.device) -> Te
     codes = torch.as_tensor(np.asarray(labels)) if not isinstance(labels, Tensor) else labels
     if codes.shape != (count,) or codes.is_floating_point() or codes.dtype == torch.bool:
         raise ValueError(
-            f"the {name} labels must be {count} whole numbers, one for each embedding, "
+            f"the {name} {what} must be {count} whole numbers, one for each embedding, "
             f"got {codes.dtype} of shape {tuple(codes.shape)}"
         )
     return codes.to(device, torch.int64)
+
+
+def as_pair(
+    reference: tuple[Vectors, Vectors], queries: int, gallery: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Another model's embeddings of the same queries and the same gallery.
+
+    Args:
+        reference: (n, d) and (m, d).
+        queries: How many queries there are, n.
+        gallery: How many gallery items, m.
+        device: Where to put them.
+
+    Raises:
+        ValueError: Other numbers of rows, or no embeddings.
+        UserError: Rows that are not finite.
+    """
+    query = as_vectors("teacher's query", reference[0], device)
+    base = as_vectors("teacher's gallery", reference[1], device)
+    if (len(query), len(base)) != (queries, gallery):
+        raise ValueError(
+            f"the reference must hold {queries} queries and {gallery} gallery items, "
+            f"got {len(query)} and {len(base)}"
+        )
+    return query, base

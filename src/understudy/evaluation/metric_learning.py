@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
+from typing import Unpack
 
 import torch
-from torch import Tensor
 
-from understudy import search
 from understudy.evaluation.inputs import Labels, Vectors, as_labels, as_vectors
-from understudy.evaluation.ranking import Ranking, Settings, measure
+from understudy.evaluation.lists import of_labels
+from understudy.evaluation.ranking import Ranking, measure, spread
 from understudy.evaluation.report import Report
+from understudy.evaluation.settings import Options, Settings
+from understudy.metrics.clustering import clustering_scores
 
 
 def metric_learning(
     embeddings: Vectors,
     labels: Labels | None = None,
     *,
+    gallery: Vectors | None = None,
     reference: Vectors | None = None,
-    ks: Sequence[int] = (1, 2, 4, 8),
-    overlap_ks: Sequence[int] = (10,),
-    metric: search.Metric = "cosine",
-    block_bytes: int | None = None,
+    clustering: bool = False,
+    **options: Unpack[Options],
 ) -> Report:
     """Ranks all images for each image, itself excluded by index, and says how good the rankings are.
 
@@ -33,64 +34,62 @@ def metric_learning(
     Args:
         embeddings: (n, d), NumPy or torch, on any device.
         labels: (n,) class numbers, negative where unlabelled.
+        gallery: (n, d) embeddings of the same images by another model, searched instead.
         reference: (n, d') embeddings of the same images by another model, the teacher.
-        ks: Cut-offs of Recall@K; those beyond n − 1 are cut to it.
-        overlap_ks: Cut-offs of the neighbour overlap with the reference; the same.
-        metric: ``cosine``, ``euclidean`` or ``dot``.
-        block_bytes: The memory of the search, see `understudy.search.blocks`; None: by the device.
+        clustering: Also NMI, AMI and pairwise F1 of k-means into as many clusters as there are classes.
+        **options: `Settings`.
 
     Returns:
-        ``recall@K`` and ``map@r`` where there are labels, ``neighbour_overlap@k`` where there is a reference.
+        ``recall@K``, ``map@r`` and ``r_precision`` where there are labels (and ``nmi``, ``ami``, ``f1``),
+        ``neighbour_overlap@k`` where there is a reference.
 
     Raises:
         UserError: There is nothing to measure, or an embedding is not finite.
-        ValueError: Shapes that do not fit together.
+        ValueError: Shapes that do not fit together, or settings out of range.
 
     Example:
         >>> import numpy as np
         >>> points = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0], [-1.0, 0.0]])
         >>> report = metric_learning(points, [7, 7, 8, 8, 9], reference=points, ks=(1,), overlap_ks=(2,))
         >>> report.metrics
-        {'recall@1': 1.0, 'map@r': 1.0, 'neighbour_overlap@2': 1.0}
+        {'recall@1': 1.0, 'map@r': 1.0, 'r_precision': 1.0, 'neighbour_overlap@2': 1.0}
         >>> report.counts
         {'queries': 5, 'skipped': 1, 'gallery': 5, 'classes': 3, 'unlabelled': 0}
     """
+    settings = Settings.of(options)
     points = as_vectors("student", embeddings)
+    base = points if gallery is None else as_vectors("gallery", gallery, points.device)
     theirs = None if reference is None else as_vectors("teacher", reference, points.device)
-    if theirs is not None and len(theirs) != len(points):
-        raise ValueError(
-            f"there must be one reference for each of {len(points)} embeddings, got {len(theirs)}"
-        )
+    for name, other in (("reference", theirs), ("gallery vector", base)):
+        if other is not None and len(other) != len(points):
+            raise ValueError(
+                f"there must be one {name} for each of {len(points)} embeddings, got {len(other)}"
+            )
     codes = None if labels is None else as_labels("student", labels, len(points), points.device)
+    kept = torch.ones(len(points), dtype=torch.bool, device=points.device)
     unlabelled = 0
     if codes is not None and bool((codes < 0).any()):
-        kept = codes >= 0
-        unlabelled = int((~kept).sum())
-        if bool(kept.any()):
-            points, codes, theirs = points[kept], codes[kept], None if theirs is None else theirs[kept]
-        else:
+        unlabelled = int((codes < 0).sum())
+        if unlabelled == len(codes):
             codes = None
+        else:
+            kept = codes >= 0
+            codes, theirs = codes[kept], None if theirs is None else theirs[kept]
+            same = base is points
+            points = points[kept]
+            base = points if same else base[kept]
+    wanted = None if codes is None else of_labels(codes, codes)
     ranking = Ranking(
         query=points,
-        gallery=points,
-        exclude="self",
-        candidates=len(points) - 1,
-        query_labels=codes,
-        gallery_labels=codes,
-        positives=None if codes is None else class_sizes(codes, codes) - 1,
+        gallery=base,
+        wanted=wanted,
+        positives=None if wanted is None else wanted.length - 1,
+        excluded="self",
+        labels=None if codes is None else (codes, codes),
         reference=None if theirs is None else (theirs, theirs),
     )
-    settings = Settings(ks, overlap_ks, metric, block_bytes)
-    return measure("metric_learning", ranking, settings, unlabelled=unlabelled)
-
-
-def class_sizes(labels: Tensor, among: Tensor) -> Tensor:
-    """How often each label occurs among others.
-
-    Example:
-        >>> class_sizes(torch.tensor([5, 2, 9]), among=torch.tensor([5, 5, 2])).tolist()
-        [2, 1, 0]
-    """
-    ordered = among.sort().values
-    after = torch.searchsorted(ordered, labels, right=True)
-    return after - torch.searchsorted(ordered, labels, right=False)
+    report = measure("metric_learning", ranking, settings, unlabelled=unlabelled)
+    report = replace(report, per_query=spread(report.per_query, kept))
+    if clustering and codes is not None:
+        report.metrics.update(clustering_scores(points, codes, seed=settings.seed))
+    return report

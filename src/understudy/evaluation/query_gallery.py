@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
+from typing import Unpack
 
 import torch
+from torch import Tensor
 
-from understudy import search
-from understudy.evaluation.inputs import Labels, Vectors, as_labels, as_vectors
-from understudy.evaluation.metric_learning import class_sizes
-from understudy.evaluation.ranking import Ranking, Settings, measure
+from understudy.evaluation.inputs import Labels, Vectors
+from understudy.evaluation.lists import of_labels
+from understudy.evaluation.ranking import Ranking, measure, spread
 from understudy.evaluation.report import Report
+from understudy.evaluation.settings import Options, Settings
+from understudy.evaluation.sides import sides
 
 
 def query_gallery(
@@ -21,10 +24,7 @@ def query_gallery(
     *,
     reference: tuple[Vectors, Vectors] | None = None,
     same_rows: bool = False,
-    ks: Sequence[int] = (1, 2, 4, 8),
-    overlap_ks: Sequence[int] = (10,),
-    metric: search.Metric = "cosine",
-    block_bytes: int | None = None,
+    **options: Unpack[Options],
 ) -> Report:
     """Ranks a gallery for each query and says how good the rankings are.
 
@@ -39,75 +39,42 @@ def query_gallery(
         gallery_labels: (m,) likewise.
         reference: Embeddings of the same queries and the same gallery by another model.
         same_rows: Row i of both sets is the same image, by two models say, and query i does not see it.
-        ks: Cut-offs of Recall@K; those beyond the gallery are cut to it.
-        overlap_ks: Cut-offs of the neighbour overlap with the reference; the same.
-        metric: ``cosine``, ``euclidean`` or ``dot``.
-        block_bytes: The memory of the search, see `understudy.search.blocks`; None: by the device.
+        **options: `Settings`.
 
     Returns:
-        ``recall@K`` and ``map@r`` where there are labels, ``neighbour_overlap@k`` where there is a reference.
+        ``recall@K``, ``map@r`` and ``r_precision`` where there are labels, ``neighbour_overlap@k`` where
+        there is a reference.
 
     Raises:
         UserError: There is nothing to measure, or an embedding is not finite.
-        ValueError: Shapes that do not fit together.
+        ValueError: Shapes that do not fit together, or settings out of range.
 
     Example:
         >>> gallery = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
         >>> query = torch.tensor([[0.9, 0.2], [0.1, 0.8]])
         >>> query_gallery(query, gallery, [0, 0], [0, 1, 0], ks=(1, 2)).metrics
-        {'recall@1': 0.5, 'recall@2': 1.0, 'map@r': 0.375}
+        {'recall@1': 0.5, 'recall@2': 1.0, 'map@r': 0.375, 'r_precision': 0.5}
     """
-    ours = as_vectors("query", query)
-    base = as_vectors("gallery", gallery, ours.device)
-    theirs = _reference(reference, len(ours), len(base), ours.device)
-    if (query_labels is None) != (gallery_labels is None):
-        raise ValueError("labels must be given for both the query and the gallery, or for neither")
-    if same_rows and len(ours) != len(base):
-        raise ValueError(f"same_rows needs query and gallery of one size, got {len(ours)} and {len(base)}")
-
-    query_rows = torch.arange(len(ours), device=ours.device)
-    gallery_rows = torch.arange(len(base), device=ours.device)
-    wanted = known = positives = None
-    if query_labels is not None and gallery_labels is not None:
-        wanted = as_labels("query", query_labels, len(ours), ours.device)
-        known = as_labels("gallery", gallery_labels, len(base), ours.device)
-        query_rows, gallery_rows = query_rows[wanted >= 0], gallery_rows[known >= 0]
-        positives = class_sizes(wanted[query_rows], known[gallery_rows])
-        if same_rows:
-            positives = positives - (wanted == known)[query_rows].long()
-        wanted, known = wanted[query_rows], known[gallery_rows]
-    exclude = None
+    settings = Settings.of(options)
+    both = sides(query, gallery, query_labels, gallery_labels, reference)
+    wanted = positives = excluded = None
     if same_rows:
-        place = gallery_rows.new_full((len(base),), -1)
-        place[gallery_rows] = torch.arange(len(gallery_rows), device=ours.device)
-        exclude = place[query_rows]
-    ranking = Ranking(
-        query=ours[query_rows],
-        gallery=base[gallery_rows],
-        exclude=exclude,
-        candidates=len(gallery_rows) - same_rows,
-        query_labels=wanted,
-        gallery_labels=known,
-        positives=positives,
-        reference=None if theirs is None else (theirs[0][query_rows], theirs[1][gallery_rows]),
-    )
-    left_out = len(ours) + len(base) - len(query_rows) - len(gallery_rows)
-    settings = Settings(ks, overlap_ks, metric, block_bytes)
-    return measure("query_gallery", ranking, settings, unlabelled=left_out)
+        if both.given[0] != both.given[1]:
+            raise ValueError(
+                f"same_rows needs query and gallery of one size, got {both.given[0]} and {both.given[1]}"
+            )
+        excluded = of_labels(both.query_rows, both.gallery_rows)
+    if both.labels is not None:
+        wanted = of_labels(*both.labels)
+        positives = wanted.length
+        if excluded is not None:
+            itself = excluded.padded(torch.arange(len(excluded), device=both.query.device))
+            positives = positives - _shared(itself, *both.labels)
+    ranking = Ranking(both.query, both.gallery, wanted, positives, excluded, both.labels, both.reference)
+    report = measure("query_gallery", ranking, settings, unlabelled=both.left_out)
+    return replace(report, per_query=spread(report.per_query, both.query_rows, both.given[0]))
 
 
-def _reference(
-    reference: tuple[Vectors, Vectors] | None, queries: int, gallery: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor] | None:
-    if reference is None:
-        return None
-    theirs = (
-        as_vectors("teacher's query", reference[0], device),
-        as_vectors("teacher's gallery", reference[1], device),
-    )
-    if (len(theirs[0]), len(theirs[1])) != (queries, gallery):
-        raise ValueError(
-            f"the reference must hold {queries} queries and {gallery} gallery items, "
-            f"got {len(theirs[0])} and {len(theirs[1])}"
-        )
-    return theirs
+def _shared(rows: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
+    """How many of some gallery rows of each query (−1: none) have its label."""
+    return ((known[rows.clamp(min=0)] == wanted[:, None]) & (rows >= 0)).sum(1)

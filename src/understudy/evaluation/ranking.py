@@ -1,85 +1,94 @@
-"""One pass over a search that feeds every metric."""
+"""One ranking problem, one pass over a search, every ranked figure."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from understudy import search
 from understudy.errors import UserError
+from understudy.evaluation.lists import Lists
 from understudy.evaluation.report import Report
-from understudy.metrics import RankedMetrics, neighbour_overlap_at_k
+from understudy.evaluation.settings import Settings, within
+from understudy.metrics import RankedMetrics, RankMetrics, interval, neighbour_overlap
+
+_WANTED_BYTES = 256 * 2**20
+"""How much the wanted rows of the queries that are looked at together may take."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """What is searched, for whom, and what counts as found.
+    """What is searched, for whom, what counts as found, and what is not seen.
 
     Attributes:
         query: (n, d) embeddings.
         gallery: (m, d) embeddings; the same object as ``query`` when the two are one set.
-        exclude: Which gallery rows a query does not see, as `understudy.search.topk` takes it.
-        candidates: How many gallery rows every query sees at least.
-        query_labels: (n,) int64, none negative; None when there are no labels.
-        gallery_labels: (m,) int64, none negative.
-        positives: (n,) int64, how many gallery rows each query sees that have its label.
+        wanted: The relevant gallery rows of each query, excluded ones among them or not; None when nothing is
+            known of relevance.
+        positives: (n,) int64, how many relevant gallery rows each query sees.
+        excluded: The gallery rows each query does not see; ``self``: query i does not see row i.
+        labels: Where relevance is equality of labels, those of the queries and of the gallery: top-k lists
+            can then be judged as they come.
         reference: Embeddings of the same queries and gallery by another model.
     """
 
     query: Tensor
     gallery: Tensor
-    exclude: search.Exclude | None
-    candidates: int
-    query_labels: Tensor | None = None
-    gallery_labels: Tensor | None = None
+    wanted: Lists | None = None
     positives: Tensor | None = None
+    excluded: Literal["self"] | Lists | None = None
+    labels: tuple[Tensor, Tensor] | None = None
     reference: tuple[Tensor, Tensor] | None = None
 
+    @property
+    def candidates(self) -> int:
+        """How many gallery rows every query sees at least."""
+        if isinstance(self.excluded, Lists):
+            return len(self.gallery) - (int(self.excluded.length.max()) if len(self.excluded) else 0)
+        return len(self.gallery) - (self.excluded == "self")
 
-@dataclass(frozen=True)
-class Settings:
-    """What an evaluation's figures depend on besides the embeddings.
-
-    Attributes:
-        ks: Cut-offs of Recall@K; those beyond the gallery are cut to its size.
-        overlap_ks: Cut-offs of the neighbour overlap with the reference; the same.
-        metric: The distance, as `understudy.search.topk` takes it.
-        block_bytes: The memory of the search; None: by the device.
-    """
-
-    ks: Sequence[int] = (1, 2, 4, 8)
-    overlap_ks: Sequence[int] = (10,)
-    metric: search.Metric = "cosine"
-    block_bytes: int | None = None
-
-    def recorded(self) -> dict[str, Any]:
-        """What belongs into a report; the memory changes no figure."""
-        return {"ks": list(self.ks), "overlap_ks": list(self.overlap_ks), "metric": self.metric}
+    def hidden_from(self, queries: Tensor) -> search.Exclude | None:
+        """What some queries do not see, as `understudy.search` takes it."""
+        if self.excluded is None:
+            return None
+        if isinstance(self.excluded, Lists):
+            return self.excluded.separate(queries)
+        return "self" if len(queries) == len(self.gallery) else queries
 
 
-def measure(protocol: str, ranking: Ranking, settings: Settings, *, unlabelled: int = 0) -> Report:
+def measure(
+    protocol: str,
+    ranking: Ranking,
+    settings: Settings,
+    *,
+    kinds: tuple[str, ...] = ("recall", "map@r", "r_precision"),
+    unlabelled: int = 0,
+) -> Report:
     """Searches once and computes every figure the ranking allows.
 
     Args:
         protocol: Its name, for the report.
         ranking: What is searched.
-        settings: Cut-offs and distance.
+        settings: Cut-offs, distance, intervals.
+        kinds: Which figures, by the names of `understudy.metrics.RankMetrics`; mAP and mINP besides where the
+            settings ask for all.
         unlabelled: How many embeddings the protocol left out, for the report.
 
     Returns:
-        Recall@K and MAP@R where there are labels, neighbour overlap where there is a reference.
+        The figures of the rankings where relevance is known, neighbour overlap where there is a reference;
+        ``per_query`` follows the queries of ``ranking``.
 
     Raises:
         UserError: There is nothing to measure, or nothing to search.
     """
     started = time.perf_counter()
-    labelled = ranking.positives is not None and bool((ranking.positives > 0).any())
-    if not labelled and ranking.reference is None:
+    judged = ranking.positives is not None and bool((ranking.positives > 0).any())
+    if not judged and ranking.reference is None:
         raise UserError(
             "there is nothing to measure: no query has a label that occurs again in its gallery, "
             "and there is no teacher to compare with"
@@ -89,58 +98,163 @@ def measure(protocol: str, ranking: Ranking, settings: Settings, *, unlabelled: 
             f"{len(ranking.query)} queries in a gallery of {len(ranking.gallery)} leave nothing to rank: "
             "pass at least two images"
         )
-    ks = _within(settings.ks, ranking.candidates)
-    overlap_ks = _within(settings.overlap_ks, ranking.candidates) if ranking.reference is not None else ()
-    k = max((*ks, *overlap_ks) if labelled else overlap_ks)
-    if labelled and ranking.positives is not None:
-        k = max(k, int(ranking.positives.max()))
+    nearest: list[Tensor] = []
+    values = ranked_figures(ranking, settings, kinds, nearest) if judged else {}
+    values |= agreement_figures(ranking, settings, nearest) if ranking.reference is not None else {}
+    skipped = int((ranking.positives == 0).sum()) if judged and ranking.positives is not None else 0
+    counts = {
+        "queries": len(ranking.query),
+        "skipped": skipped,
+        "gallery": len(ranking.gallery),
+        "classes": 0 if ranking.labels is None else len(torch.unique(ranking.labels[1])),
+        "unlabelled": unlabelled,
+    }
+    return summed_up(protocol, values, counts, settings, started)
 
-    ranked, nearest = RankedMetrics(ks), []
+
+def summed_up(
+    protocol: str, values: dict[str, Tensor], counts: dict[str, int], settings: Settings, started: float
+) -> Report:
+    """The report of values of single queries: their means over those that are not NaN, and intervals."""
+    metrics, intervals = {}, {}
+    for name, value in values.items():
+        counted = value[~value.isnan()]
+        metrics[name] = float(counted.mean())
+        if settings.confidence is not None:
+            intervals[name] = interval(
+                counted, confidence=settings.confidence, resamples=settings.resamples, seed=settings.seed
+            )
+    seconds = round(time.perf_counter() - started, 3)
+    return Report(protocol, metrics, counts, settings.recorded(), seconds, intervals, values)
+
+
+def ranked_figures(
+    ranking: Ranking, settings: Settings, kinds: tuple[str, ...], nearest: list[Tensor] | None = None
+) -> dict[str, Tensor]:
+    """Each figure's value for each query.
+
+    Args:
+        ranking: What is searched.
+        settings: Cut-offs, distance.
+        kinds: Which figures.
+        nearest: Given the first results of all queries, block by block, where the search comes by them.
+
+    Returns:
+        (n,) float64 on the CPU by name; NaN for queries without a positive.
+    """
+    assert ranking.positives is not None
+    if settings.full:
+        kinds = tuple(dict.fromkeys((*kinds, "map", "minp")))
+    ks, map_ks = within(settings.ks, ranking.candidates), within(settings.map_ks, ranking.candidates)
+    lists = max(*ks, int(ranking.positives.max()))
+    whole = set(kinds) - {"recall", "map@r", "r_precision"}
+    if ranking.labels is None or whole or map_ks or lists > max(1024, len(ranking.gallery) // 4):
+        found = _by_ranks(ranking, settings, RankMetrics(ks, map_ks=map_ks, kinds=kinds))
+    else:
+        if ranking.reference is not None:
+            lists = max(lists, *within(settings.overlap_ks, ranking.candidates))
+        found = _by_lists(ranking, settings, RankedMetrics(ks), lists, [] if nearest is None else nearest)
+    return spread({name: value.cpu() for name, value in found.items()}, ranking.positives > 0)
+
+
+def _by_lists(
+    ranking: Ranking, settings: Settings, ranked: RankedMetrics, k: int, nearest: list[Tensor]
+) -> dict[str, Tensor]:
+    """By the first results alone: enough for what looks no further than a query's number of positives."""
+    assert ranking.labels is not None
+    assert ranking.positives is not None
+    wanted, known = ranking.labels
     for rows, indices, _ in search.blocks(
         ranking.query,
         ranking.gallery,
         k,
-        exclude=ranking.exclude,
+        exclude=ranking.hidden_from(torch.arange(len(ranking.query), device=ranking.query.device)),
         metric=settings.metric,
         block_bytes=settings.block_bytes,
     ):
-        if labelled:
-            ranked.update(*_relevance(ranking, rows, indices))
-        if overlap_ks:
-            nearest.append(indices[:, : max(overlap_ks)].clone())
+        right = (known[indices.clamp(min=0)] == wanted[rows, None]) & (indices >= 0)
+        ranked.update(right, ranking.positives[rows])
+        if ranking.reference is not None:
+            nearest.append(indices[:, : max(settings.overlap_ks)].clone())
+    return ranked.per_query()
 
-    metrics = ranked.result() if labelled else {}
-    if ranking.reference is not None:
-        _, theirs = search.topk(
-            *ranking.reference,
-            max(overlap_ks),
-            exclude=ranking.exclude,
+
+def _by_ranks(ranking: Ranking, settings: Settings, ranked: RankMetrics) -> dict[str, Tensor]:
+    """By the ranks of all positives, in whole rankings that are never kept."""
+    assert ranking.wanted is not None
+    assert ranking.positives is not None
+    for queries in _portions(ranking):
+        everyone = len(queries) == len(ranking.query)
+        for rows, ranks in search.rank_blocks(
+            ranking.query if everyone else ranking.query[queries],
+            ranking.gallery,
+            ranking.wanted.padded(queries),
+            exclude=ranking.hidden_from(queries),
+            metric=settings.metric,
+            block_bytes=settings.block_bytes,
+        ):
+            ranked.update(ranks, ranking.positives[queries[rows]])
+    return ranked.per_query()
+
+
+def _portions(ranking: Ranking) -> Iterator[Tensor]:
+    """All queries in order, so many at a time that the table of their wanted rows stays small."""
+    assert ranking.wanted is not None
+    longest = max(1, int(ranking.wanted.length.max()))
+    everyone = torch.arange(len(ranking.query), device=ranking.query.device)
+    yield from torch.split(everyone, max(1, _WANTED_BYTES // (8 * longest)))
+
+
+def agreement_figures(
+    ranking: Ranking, settings: Settings, nearest: list[Tensor] | None = None
+) -> dict[str, Tensor]:
+    """The share of each query's nearest neighbours that the reference finds too.
+
+    Args:
+        ranking: What is searched; it has a reference.
+        settings: Cut-offs, distance.
+        nearest: The first results of all queries, block by block, where they are known already.
+
+    Returns:
+        (n,) float64 on the CPU by name.
+    """
+    assert ranking.reference is not None
+    cuts = within(settings.overlap_ks, ranking.candidates)
+
+    def found(query: Tensor, gallery: Tensor) -> Tensor:
+        hidden = ranking.hidden_from(torch.arange(len(query), device=query.device))
+        _, indices = search.topk(
+            query,
+            gallery,
+            cuts[-1],
+            exclude=hidden,
             metric=settings.metric,
             block_bytes=settings.block_bytes,
         )
-        overlaps = neighbour_overlap_at_k(torch.cat(nearest), theirs, overlap_ks)
-        metrics |= {f"neighbour_overlap@{cut}": value for cut, value in overlaps.items()}
-    counts = {
-        "queries": len(ranking.query),
-        "skipped": ranked.skipped,
-        "gallery": len(ranking.gallery),
-        "classes": 0 if ranking.gallery_labels is None else len(torch.unique(ranking.gallery_labels)),
-        "unlabelled": unlabelled,
+        return indices
+
+    ours = torch.cat(nearest) if nearest else found(ranking.query, ranking.gallery)
+    theirs = found(*ranking.reference)
+    return {f"neighbour_overlap@{k}": neighbour_overlap(ours[:, :k], theirs[:, :k]).cpu() for k in cuts}
+
+
+def spread(values: dict[str, Tensor], rows: Tensor, count: int | None = None) -> dict[str, Tensor]:
+    """Values of some queries in the places of all; NaN elsewhere.
+
+    Args:
+        values: (r,) float64 by name, on the CPU.
+        rows: (r,) int64, which queries they are of; or a boolean for each query, true at r of them.
+        count: How many queries there are; none: as many as ``rows`` has entries.
+
+    Example:
+        >>> spread({"recall@1": torch.tensor([1.0])}, torch.tensor([False, True]))
+        {'recall@1': tensor([nan, 1.], dtype=torch.float64)}
+    """
+    places = rows.cpu()
+    spaces = {
+        name: torch.full((len(rows) if count is None else count,), torch.nan, dtype=torch.float64)
+        for name in values
     }
-    return Report(protocol, metrics, counts, settings.recorded(), round(time.perf_counter() - started, 3))
-
-
-def _relevance(ranking: Ranking, rows: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Which results of some queries have the query's label, and how many there could be."""
-    assert ranking.query_labels is not None
-    assert ranking.gallery_labels is not None
-    assert ranking.positives is not None
-    found = ranking.gallery_labels[indices.clamp(min=0)]
-    return (found == ranking.query_labels[rows, None]) & (indices >= 0), ranking.positives[rows]
-
-
-def _within(ks: Sequence[int], candidates: int) -> tuple[int, ...]:
-    """The cut-offs, none beyond the candidates, each once, in order."""
-    if not ks or min(ks) < 1:
-        raise ValueError(f"cut-offs are whole numbers from 1, got {list(ks)}")
-    return tuple(sorted({min(k, candidates) for k in ks}))
+    for name, value in values.items():
+        spaces[name][places] = value.double()
+    return spaces

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+from torch import Tensor
+
+from understudy.metrics import PairedTest
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,14 @@ class Report:
             altogether).
         settings: What the figures depend on besides the embeddings: the distance, the cut-offs.
         seconds: How long the search and the metrics took.
+        intervals: The bootstrap interval over queries of each figure that is a mean over queries.
+        per_query: The values behind those means: float64, one for each query in the order they were given,
+            NaN for a query that was skipped or left out. Not part of the JSON.
+        beside: What others got under the same rules, by name: both models alone beside an asymmetric
+            search, or the models compared with.
+        tests: For each model compared with, the paired test of each figure (the first model's minus that
+            model's).
+        provenance: What is needed to measure again: version, model, data, device.
 
     Example:
         >>> report = Report("metric_learning", {"recall@1": 0.695, "map@r": 0.41}, {"queries": 200}, {}, 0.5)
@@ -35,16 +48,50 @@ class Report:
     counts: dict[str, int]
     settings: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    per_query: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    beside: dict[str, Report] = field(default_factory=dict)
+    tests: dict[str, dict[str, PairedTest]] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but the values of single queries, as JSON holds it."""
+        plain: dict[str, Any] = {
+            "protocol": self.protocol,
+            "metrics": self.metrics,
+            "counts": self.counts,
+            "settings": self.settings,
+            "seconds": self.seconds,
+        }
+        if self.intervals:
+            plain["intervals"] = {name: list(ends) for name, ends in self.intervals.items()}
+        if self.beside:
+            plain["beside"] = {name: other.as_dict() for name, other in self.beside.items()}
+        if self.tests:
+            plain["tests"] = {
+                name: {figure: vars(test) for figure, test in tests.items()}
+                for name, tests in self.tests.items()
+            }
+        if self.provenance:
+            plain["provenance"] = self.provenance
+        return plain
 
     def to_json(self) -> str:
-        """Everything, as indented JSON."""
-        return json.dumps(asdict(self), indent=2)
+        """The same, as indented JSON."""
+        return json.dumps(self.as_dict(), indent=2)
 
     def table(self) -> str:
-        """The figures and counts as a Markdown table."""
-        lines = [f"| {self.protocol} | |", "|---|---:|"]
-        lines += [f"| {name} | {in_words(name, value)} |" for name, value in self.metrics.items()]
-        lines += [f"| {name} | {count:,} |" for name, count in self.counts.items()]
+        """The figures and counts as a Markdown table, those of others beside them, and the tests below."""
+        columns = [self, *self.beside.values()]
+        heads = [self.protocol, self.provenance.get("name", ""), *self.beside]
+        lines = [_row(heads), _row(["---", *["---:"] * len(columns)], space="")]
+        lines += [_row([name, *(_figure(column, name) for column in columns)]) for name in self.metrics]
+        rest = [""] * len(self.beside)
+        lines += [_row([name, f"{count:,}", *rest]) for name, count in self.counts.items()]
+        for other, tests in self.tests.items():
+            lines += ["", _row([f"against {other}", "difference", "p"])]
+            lines.append(_row(["---", "---:", "---:"], space=""))
+            lines += [_row([name, _points(test), f"{test.p_value:.4f}"]) for name, test in tests.items()]
         return "\n".join(lines)
 
 
@@ -56,3 +103,23 @@ def in_words(name: str, value: float) -> str:
         ('69.50 %', '0.873')
     """
     return f"{value:.3f}" if "correlation" in name else f"{100 * value:.2f} %"
+
+
+def _figure(report: Report, name: str) -> str:
+    """A figure with its interval; empty where the report has none of that name."""
+    if name not in report.metrics:
+        return ""
+    words = in_words(name, report.metrics[name])
+    if name not in report.intervals:
+        return words
+    low, high = report.intervals[name]
+    return f"{words} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _points(test: PairedTest) -> str:
+    """A difference in percentage points with its interval."""
+    return f"{100 * test.difference:+.2f} [{100 * test.low:+.1f}, {100 * test.high:+.1f}]"
+
+
+def _row(cells: Sequence[str], space: str = " ") -> str:
+    return "|" + "|".join(f"{space}{cell}{space}" if cell else " " for cell in cells) + "|"

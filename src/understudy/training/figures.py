@@ -52,6 +52,6 @@ def measurable(
             "ranked: add images, or choose another evaluation.split or data.val_fraction"
         )
     names = [f"recall@{k}" for k in sorted({min(k, count - 1) for k in ks})] if again else []
-    names += ["map@r"] if again else []
+    names += ["map@r", "r_precision"] if again else []
     overlaps = sorted({min(k, count - 1) for k in overlap_ks}) if with_teacher else []
     return (*names, *(f"neighbour_overlap@{k}" for k in overlaps))
