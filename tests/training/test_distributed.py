@@ -22,6 +22,7 @@ from understudy.teachers import LiveTeacher
 from understudy.training import distributed
 from understudy.training.build_terms import build_terms
 from understudy.training.caching import cached_backward
+from understudy.training.draws import Draws
 from understudy.training.step import Step
 from understudy.training.task import Task
 from understudy.training.terms import DistillationTerm, SupervisedTerm, Term
@@ -75,7 +76,7 @@ def value_and_gradient(term: Term, rank: int, world: int) -> tuple[Tensor, Tenso
     start = sum(COUNTS[world][:rank])
     mine = slice(start, start + COUNTS[world][rank])
     leaf = student[mine].clone().requires_grad_()
-    step = Step(5, {"embedding": leaf}, {"main": {"embedding": teacher[mine]}}, labels[mine], seed=1)
+    step = Step(5, {"embedding": leaf}, {"main": {"embedding": teacher[mine]}}, labels[mine], Draws(1))
     value = term(step)
     value.backward()
     assert leaf.grad is not None

@@ -26,7 +26,8 @@ class CapturedStep:
     The first steps run as they are, on a stream of their own, so that the optimiser and cuDNN have made what
     they make once. Then the step is recorded: rendering, student, teachers, losses, backward pass and update.
     A replay copies the batch into the recorded one's memory and launches the graph. What changes from step to
-    step (learning rates, weights of the losses, the step's number) lies on the device and is written before.
+    step (learning rates, weights of the losses, seeds, the step's number) lies on the device and is written
+    before.
     Teachers whose answers cannot be recorded are asked before each replay.
 
     Args:
@@ -58,6 +59,7 @@ class CapturedStep:
             self._steps += 1
             return self._beside(batch, outside)
         self._task.set_step(batch.step)
+        self._task.draws.seed_for(batch.step)
         self._number.fill_(batch.step)
         if self._graph is None:
             self._record(batch, outside)
@@ -84,6 +86,8 @@ class CapturedStep:
         """Records the step with this batch's memory as the place of all further ones; computes nothing."""
         self._batch, self._taught = batch, outside
         self._graph = torch.cuda.CUDAGraph()
+        for generator in self._task.draws.all():
+            self._graph.register_generator_state(generator)
         torch.cuda.synchronize()
         with torch.cuda.graph(self._graph):
             self._parts = self._compute(batch, outside, self._number)
@@ -105,7 +109,7 @@ def why_not(device: torch.device, *, pieces: int, task: Task | None = None) -> s
         return "the batch is computed in pieces"
     bound = [] if task is None else [term.name for term in task.loss_terms() if not term.capturable]
     if bound:
-        return f"the loss {bound[0]!r} waits for the device or draws at random"
+        return f"the loss {bound[0]!r} waits for the device"
     return None
 
 

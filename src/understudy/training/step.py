@@ -10,6 +10,7 @@ from torch import Tensor
 
 from understudy.models.outputs import Outputs
 from understudy.training import distributed
+from understudy.training.draws import Draws
 
 
 @dataclass
@@ -21,14 +22,14 @@ class Step:
         outputs: What the student gave for the rows of this process.
         taught: What each teacher gave for the same rows.
         labels: (n_local,) class numbers, -1 where unlabelled.
-        seed: Seed of the losses' random draws; the same on every process.
+        draws: The losses' random numbers; the same on every process.
     """
 
     number: int
     outputs: Outputs
     taught: Mapping[str, Outputs]
     labels: Tensor
-    seed: int = 0
+    draws: Draws = field(default_factory=lambda: Draws(0))
     _counts: list[int] | None = field(default=None, repr=False)
     _gathered: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
@@ -57,7 +58,4 @@ class Step:
 
     def generator(self, salt: int) -> torch.Generator:
         """Random numbers for one loss, a pure function of (seed, step, loss), equal on all processes."""
-        generator = torch.Generator(device=self.labels.device)
-        mixed = (self.seed * 1_000_003 + self.number) * 1_000_003 + salt
-        generator.manual_seed(mixed % (2**63))
-        return generator
+        return self.draws.generator(self.number, salt, self.labels.device)

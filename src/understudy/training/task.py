@@ -14,6 +14,7 @@ from understudy.errors import UserError
 from understudy.models.embedder import Embedder
 from understudy.models.outputs import Outputs
 from understudy.teachers.protocol import Teacher, View
+from understudy.training.draws import Draws
 from understudy.training.step import Step
 from understudy.training.terms import DistillationTerm, MapsTerm, Term
 
@@ -55,7 +56,7 @@ class Task(nn.Module):
         self.student = student
         self.terms = nn.ModuleList(terms)
         self.classifier = classifier
-        self.seed = seed
+        self.draws = Draws(seed)
         self.bf16 = bf16
         needed = {term.teacher for term in terms if isinstance(term, DistillationTerm | MapsTerm)}
         # A plain dictionary: teachers are neither parameters nor state of the task.
@@ -134,7 +135,7 @@ class Task(nn.Module):
             As `forward`.
         """
         self.set_step(number)
-        step = Step(number, outputs, taught, labels, self.seed)
+        step = Step(number, outputs, taught, labels, self.draws)
         parts: dict[str, Tensor] = {}
         total: Tensor | None = None
         with torch.autocast(labels.device.type, enabled=False):

@@ -60,9 +60,8 @@ class Term(nn.Module):
 
     @property
     def capturable(self) -> bool:
-        """Whether a CUDA graph can record the term: nothing waits for the device and nothing is drawn."""
-        losses = [module for module in self.modules() if hasattr(module, "capturable") and module is not self]
-        return all(loss.capturable and not _draws(loss) for loss in losses)
+        """Whether a CUDA graph can record the term: none of its losses waits for the device."""
+        return all(getattr(module, "capturable", True) for module in self.modules() if module is not self)
 
     def forward(self, step: Step) -> Tensor:
         """The unweighted value, a scalar with a graph."""
@@ -76,7 +75,7 @@ class Term(nn.Module):
             step: The step it is called in.
             salt: Tells several losses of one term apart.
         """
-        if not _draws(loss):
+        if "generator" not in inspect.signature(loss.forward).parameters:
             return {}
         return {"generator": step.generator(_number(self.name) + salt)}
 
@@ -204,10 +203,6 @@ class Projection(nn.Module):
         """(n, d_S) to (n, d_T)."""
         projected: Tensor = self.linear(rows)
         return F.normalize(projected, dim=1) if self.normalize else projected
-
-
-def _draws(loss: nn.Module) -> bool:
-    return "generator" in inspect.signature(loss.forward).parameters
 
 
 def _number(name: str) -> int:
