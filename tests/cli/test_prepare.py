@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from understudy.data import read_manifest
+from understudy.data import open_dataset, read_manifest
 from understudy.data.layouts import LAYOUTS
 
 Command = Callable[..., Any]
@@ -74,9 +74,60 @@ def test_options_that_a_layout_does_not_have_are_refused(command: Command, tmp_p
             "the layout 'omniglot' has no option 'x': it has none, leave it out",
         ),
         (("omniglot", "--option", "x"), "--option 'x' is not NAME=VALUE: write for example x=…"),
+        (
+            ("cuhk03", "--option", "splits=x"),
+            "the layout 'cuhk03' has no option 'splits': did you mean 'split'?",
+        ),
+        (
+            ("cub", "--option", "last_training_class=x"),
+            "--option last_training_class=x: 'x' is not a whole number",
+        ),
     ):
         done = command("prepare", words[0], tmp_path, *words[1:])
         assert (done.status, done.err) == (2, f"error: {error}\n")
+
+
+def test_images_are_packed_beside_the_manifest(
+    command: Command, tmp_path: Path, make_images: Callable[..., Path]
+) -> None:
+    images = make_images(tmp_path / "images", classes=2)
+    out = tmp_path / "all.csv"
+    words = ("prepare", "folder", images, "--out", out)
+    done = command(*words, "--pack", "8,grey")
+    assert done.status == 0
+    assert done.out.splitlines()[-1].startswith("packed 12 images, 8 × 8, grey, shorter, bicubic: ")
+    dataset = open_dataset(out)
+    assert dataset.pack is not None
+    assert command(*words, "--pack", "8,grey").status == 0  # nothing to do
+    assert "overwrite it" in command(*words, "--pack", "9").err
+    assert command(*words, "--pack", "9", "--overwrite").status == 0
+    (images / "class00" / "0.png").write_bytes(b"")
+    done = command(*words, "--pack", "9")
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert "0.png' is empty (0 bytes)" in done.err
+    assert "packed 11 images" in command(*words, "--pack", "9", "--skip-unreadable").out
+    out.unlink()
+    assert command(*words, "--pack", "big").status == 2
+    assert not out.exists()  # refused before anything is read
+
+
+def test_options_of_a_layout_reach_its_reader(command: Command, tmp_path: Path) -> None:
+    root = tmp_path / "birds"
+    (root / "images").mkdir(parents=True)
+    for number in range(4):
+        (root / "images" / str(number // 2)).mkdir(exist_ok=True)
+        Image.new("L", (4, 4)).save(root / "images" / str(number // 2) / f"{number}.jpg")
+    (root / "images.txt").write_text("".join(f"{n} {n // 2}/{n}.jpg\n" for n in range(4)))
+    (root / "image_class_labels.txt").write_text("".join(f"{n} {n // 2}\n" for n in range(4)))
+    (root / "bounding_boxes.txt").write_text("".join(f"{n} 0.0 1.0 2.0 2.0\n" for n in range(4)))
+    words = ("prepare", "cub", root, "-o", tmp_path / "m.csv", "--partial", "--boxes")
+    done = command(*words, "--option", "last_training_class=0")
+    assert done.status == 0
+    assert [line.split() for line in done.out.splitlines()[1:3]] == [
+        ["train", "2", "1", "-"],
+        ["test", "2", "1", "-"],
+    ]
+    assert read_manifest(tmp_path / "m.csv").box(0) == (0, 1, 2, 3)
 
 
 def test_the_help_lists_every_layout(command: Command) -> None:
@@ -84,3 +135,4 @@ def test_the_help_lists_every_layout(command: Command) -> None:
     for name, layout in LAYOUTS.items():
         assert f"{name} " in out
         assert layout.summary in out
+    assert "[images=] [split=]" in out
