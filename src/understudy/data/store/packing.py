@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from understudy._version import __version__
-from understudy.data.decoding import Progress, refuse_unreadable
+from understudy.data.decoding import Progress
 from understudy.data.preprocessing import Interpolation, ResizeMode
+from understudy.data.store.clearing import make_way, refuse_strange
+from understudy.data.store.finishing import finish, list_unreadable
 from understudy.data.store.form import Form
 from understudy.data.store.opening import Store, read_facts, read_index
-from understudy.data.store.places import (
-    FACTS,
-    INDEX,
-    UNREADABLE,
-    default_place,
-    only_one,
-    part_name,
-    shard_name,
-)
-from understudy.data.store.plan import FORMAT, Plan, versions
+from understudy.data.store.places import FACTS, default_place, only_one, part_name
+from understudy.data.store.plan import Plan
 from understudy.data.store.shards import CHECKSUM, read_part, still_true, write_part
-from understudy.data.store.sources import bytes_hash
 from understudy.data.store.working import write_shards
 from understudy.errors import UserError
-from understudy.files import atomic_file, write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,9 +83,9 @@ def pack(
     dataset, place = _opened(source, out)
     form = Form((resize[0], resize[1]), mode, channels, interpolation)
     plan = Plan(dataset.manifest, form, form.images_in(shard_bytes))
-    _refuse_strange(place)
+    refuse_strange(place)
     with only_one(place):
-        _make_way(place, plan, overwrite)
+        make_way(place, plan, overwrite)
         records = _done(place, plan)
         missing = [shard for shard in range(plan.shards) if shard not in records]
         if missing or not (place / FACTS).is_file():
@@ -102,10 +93,12 @@ def pack(
             _refuse_full(place, plan, missing)
             write_shards(dataset, plan, missing, place, workers=workers or 1, progress=progress)
             records |= {shard: _written(place, plan, shard) for shard in missing}
-            _refuse_listed(place, records, skip=skip_unreadable, say=say)
-            _finish(place, plan, records)
+            list_unreadable(place, records, skip=skip_unreadable, say=say)
+            finish(place, plan, records)
         else:
-            _refuse_listed(place, records, skip=skip_unreadable, say=say)
+            list_unreadable(place, records, skip=skip_unreadable, say=say)
+        for shard in range(plan.shards):
+            (place / part_name(plan.name, shard)).unlink(missing_ok=True)
     return Store.open(place)
 
 
@@ -117,58 +110,22 @@ def _opened(source: str | Path | Dataset, out: str | Path | None) -> tuple[Datas
         raise UserError(f"{dataset.name!r} holds its images decoded: there is nothing to pack")
     if dataset.manifest.texts is not None:
         raise UserError(f"the items of {dataset.name!r} are texts: only images can be packed")
+    if not len(dataset.manifest):
+        raise UserError(f"{dataset.name!r} has no images: there is nothing to pack")
     if out is None and isinstance(source, Dataset):
         raise UserError("a data set in memory has no place of its own: pass `out`")
     return dataset, default_place(str(source)) if out is None else Path(out)
 
 
-def _refuse_strange(place: Path) -> None:
-    """A directory that holds other things is not written to."""
-    if place.is_dir():
-        strange = [path.name for path in place.iterdir() if not _is_ours(path.name)]
-    else:
-        strange = [place.name] if place.exists() else []
-    if strange:
-        raise UserError(f"{str(place)!r} holds {min(strange)!r} and is no pack: pass another place for it")
-
-
-def _is_ours(name: str) -> bool:
-    endings = (".u8", ".part.parquet", ".tmp")
-    return name in (FACTS, INDEX, UNREADABLE, ".lock") or name.endswith(endings)
-
-
-def _make_way(place: Path, plan: Plan, overwrite: bool) -> None:
-    """Removes what a killed process left, and, if that is wanted, a store of another plan."""
-    for draft in place.glob(".*.tmp"):
-        draft.unlink()
-    others = [
-        path
-        for path in place.iterdir()
-        if path.suffix in (".u8", ".parquet") and plan.name[:12] not in path.name
-    ]
-    facts = read_facts(place) if (place / FACTS).is_file() else None
-    if facts is not None and facts["plan"] == plan.name:
-        return
-    if facts is None:
-        others = [path for path in others if path.name != INDEX]
-    if facts is not None or others:
-        if not overwrite:
-            held = f"a pack ({Form.of(facts['form'])})" if facts else "an unfinished pack"
-            raise UserError(
-                f"{str(place)!r} holds {held} of other images, another form or another version: overwrite "
-                "it, or pass another place"
-            )
-        (place / FACTS).unlink(missing_ok=True)
-        for path in others:
-            path.unlink(missing_ok=True)
-
-
 def _done(place: Path, plan: Plan) -> dict[int, pa.Table]:
     """The records of the shards that are there and still true."""
     records: dict[int, pa.Table] = {}
-    finished = (place / FACTS).is_file()
-    index = read_index(place, read_facts(place)) if finished else None
-    sums = [shard["checksum"] for shard in read_facts(place)["shards"]] if finished else []
+    index, sums = None, []
+    if (place / FACTS).is_file():
+        facts = read_facts(place)
+        sums = [shard["checksum"] for shard in facts["shards"]]
+        with contextlib.suppress(UserError):  # without its index, all of a store is done again
+            index = read_index(place, facts)
     for shard in range(plan.shards):
         if index is not None:
             rows = plan.rows(shard)
@@ -206,59 +163,3 @@ def _written(place: Path, plan: Plan, shard: int) -> pa.Table:
             f"{str(place / part_name(plan.name, shard))!r} has vanished: run the same command again"
         )
     return record
-
-
-def _refuse_listed(
-    place: Path, records: dict[int, pa.Table], *, skip: bool, say: Callable[[str], None] | None
-) -> None:
-    """Lists the images that cannot be read in a file, and stops unless they are to be left out."""
-    import pyarrow as pa
-
-    index = pa.concat_tables([records[shard] for shard in sorted(records)])
-    reasons = {row: reason for row, reason in enumerate(index["reason"].to_pylist()) if reason}
-    if not reasons:
-        (place / UNREADABLE).unlink(missing_ok=True)
-        return
-    paths = index["path"].to_pylist()
-    with atomic_file(place / UNREADABLE) as draft, draft.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("file", "reason"))
-        writer.writerows((paths[row], reason) for row, reason in reasons.items())
-    try:
-        refuse_unreadable(reasons, len(index), skip=skip, say=say)
-    except UserError as error:
-        raise UserError(f"{error}; all are listed in {str(place / UNREADABLE)!r}") from None
-
-
-def _finish(place: Path, plan: Plan, records: dict[int, pa.Table]) -> None:
-    """Writes the index, then the facts that make it a store, and takes the pieces away."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    ordered = [records[shard] for shard in range(plan.shards)]
-    index = pa.concat_tables(record.replace_schema_metadata(None) for record in ordered).combine_chunks()
-    with atomic_file(place / INDEX) as draft:
-        pq.write_table(index, draft)
-    facts: dict[str, Any] = {
-        "format": FORMAT,
-        "plan": plan.name,
-        "form": plan.form._asdict(),
-        "images": len(index),
-        "unreadable": sum(map(bool, index["reason"].to_pylist())),
-        "images_in_shard": plan.images,
-        "line_bytes": plan.form.line,
-        "shards": [
-            {
-                "file": shard_name(plan.name, shard),
-                "images": len(record),
-                "bytes": len(record) * plan.form.line,
-                "checksum": record.schema.metadata[CHECKSUM].decode(),
-            }
-            for shard, record in enumerate(ordered)
-        ],
-        "index_checksum": bytes_hash((place / INDEX).read_bytes()),
-        "versions": {"understudy": __version__, **versions()},
-    }
-    write_json(place / FACTS, facts)
-    for shard in range(plan.shards):
-        (place / part_name(plan.name, shard)).unlink(missing_ok=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from understudy.errors import UserError
 
-FACTS, INDEX, UNREADABLE = "store.json", "index.parquet", "unreadable.csv"
-_LOCK = ".lock"
+FACTS, INDEX, UNREADABLE, LOCK = "store.json", "index.parquet", "unreadable.csv", ".lock"
+SHARDS = (".u8", ".part.parquet")
 
 
 def default_place(source: str | Path) -> Path:
@@ -46,7 +46,7 @@ def only_one(place: Path) -> Iterator[None]:
     import fcntl
 
     place.mkdir(parents=True, exist_ok=True)
-    with (place / _LOCK).open("a") as handle:
+    with (place / LOCK).open("a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -76,6 +76,7 @@ def write_shard(
         progress=progress,
     )
     record = _record(plan, shard, hashes, states, reasons)
+    (place / part_name(plan.name, shard)).unlink(missing_ok=True)
     with atomic_file(place / shard_name(plan.name, shard)) as draft, draft.open("wb") as file:
         file.write(content.data)
     write_part(record.replace_schema_metadata({CHECKSUM: bytes_hash(content)}), plan, shard, place)
