@@ -48,7 +48,7 @@ def kendall_correlation(a: Tensor, b: Tensor) -> Tensor:
     tied_both = _tied_pairs(same_a & (lined_up[:, 1:] == lined_up[:, :-1]))
     pairs = a.shape[1] * (a.shape[1] - 1) // 2
     surplus = (pairs - tied_a - tied_b + tied_both - 2 * apart).double()
-    scale = (pairs - tied_a).double().sqrt() * (pairs - tied_b).double().sqrt()
+    scale = ((pairs - tied_a).double() * (pairs - tied_b).double()).sqrt()
     return surplus / torch.where(scale > 0, scale, 1)
 
 
