@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,12 @@ def test_a_new_preparation_leaves_no_protocol_of_the_old_one(tmp_path: Path) -> 
 
 def test_every_layout_has_a_line_for_the_help() -> None:
     assert all(layout.summary and "\n" not in layout.summary for layout in LAYOUTS.values())
+
+
+def test_the_page_of_data_sets_has_every_layout_and_every_count() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    for name, layout in LAYOUTS.items():
+        assert f"understudy prepare {name} " in page, name
+        published = inspect.signature(layout.read).parameters.get("expected")
+        for part, count in (published.default if published else {}).items():
+            assert f"{count:,}" in page, (name, part)

@@ -115,6 +115,11 @@ def test_the_labels_of_the_test_images_may_lie_beside_the_devkit(tmp_path: Path)
         read(tmp_path, expected=EXPECTED)
 
 
+def test_of_both_lists_the_one_whose_images_are_there_is_read(tmp_path: Path) -> None:
+    annotate(tmp_path / "cars_annos.mat", "relative_im_path", [("car_ims/000001.jpg", 1, (1, 1, 4, 4))])
+    assert read(devkit(tmp_path), expected=EXPECTED).manifest.paths[0] == "cars_train/00001.jpg"
+
+
 def test_broken_lists(tmp_path: Path) -> None:
     one_list(tmp_path)
     file = tmp_path / "cars_annos.mat"

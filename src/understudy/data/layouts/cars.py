@@ -62,7 +62,7 @@ def read(
         UserError: A list is missing or broken, or counts differ.
     """
     folder = Path(path)
-    if (folder / _ONE).is_file():
+    if (folder / _ONE).is_file() and ((folder / "car_ims").is_dir() or not (folder / _DEVKIT).is_file()):
         listed, classes, corners = _annotations(folder / _ONE, "relative_im_path", "")
     else:
         folder = find_root(path, (_DEVKIT,), f"Cars196 (devkit/, or {_ONE})", inside=("stanford_cars",))

@@ -26,6 +26,7 @@ PUBLISHED = {
 _PARTITION = "Eval/list_eval_partition.txt"
 _BOXES = "Anno/list_bbox_inshop.txt"
 _SPLITS = ("train", "query", "gallery")
+_INSIDE = ("In-shop Clothes Retrieval Benchmark", "In-shop_Clothes_Retrieval_Benchmark")
 
 
 def recognises(path: Path) -> bool:
@@ -57,12 +58,7 @@ def read(
     Raises:
         UserError: A list is missing or broken, or counts differ.
     """
-    folder = find_root(
-        path,
-        (_PARTITION,),
-        "In-Shop Clothes Retrieval",
-        inside=("In-shop Clothes Retrieval Benchmark", "InShop"),
-    )
+    folder = find_root(path, (_PARTITION,), "In-Shop Clothes Retrieval", inside=_INSIDE)
     file = folder / _PARTITION
     listed = _listed(file, ("image", "item id", "split"))
     for name, _, split in listed:
