@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
@@ -52,7 +53,7 @@ def read_image(
     16-bit grey is scaled to 8 bits (not clipped); of several frames the first is taken.
 
     Args:
-        path: The file.
+        path: The file, or an item of a HuggingFace data set on disk (``birds#train/12``).
         box: Left, upper, right and lower border of the part to keep, in pixels of the upright image.
         channels: 1 for grey (luma), 3 for RGB.
 
@@ -74,7 +75,8 @@ def read_image(
     path = Path(path)
     name = repr(str(path))
     try:
-        with Image.open(path) as opened:
+        source = _source(path)
+        with Image.open(source) as opened:
             opened.load()
             image = plain(ImageOps.exif_transpose(opened), channels)
     except FileNotFoundError as error:
@@ -82,9 +84,13 @@ def read_image(
     except (IsADirectoryError, PermissionError) as error:
         raise UnreadableImageError(f"{name} cannot be opened ({error.strerror})", "check the path") from error
     except UnidentifiedImageError as error:
-        empty = path.stat().st_size == 0
+        empty = not (path.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes)
         what = "is empty (0 bytes)" if empty else "is not an image, or of a kind that Pillow does not read"
         raise UnreadableImageError(f"{name} {what}", "replace or remove it") from error
+    except _NoItem as error:
+        raise UnreadableImageError(
+            f"{name} {error}", "prepare the data set again, or mend or remove the item"
+        ) from error
     except _BROKEN as error:
         raise UnreadableImageError(
             f"{name} is truncated or corrupt ({error})", "replace or remove it"
@@ -134,6 +140,25 @@ def list_images(folder: str | Path) -> list[Path]:
             if not name.startswith(".") and PurePath(name).suffix.lower() in ENDINGS
         ]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+class _NoItem(Exception):
+    """A path names an item that a HuggingFace data set does not have."""
+
+
+def _source(path: Path) -> Path | io.BytesIO:
+    """What holds an image: its file, or what a HuggingFace data set holds in its place."""
+    if "#" not in str(path) or path.exists():
+        return path
+    from understudy.data.huggingface import item
+
+    try:
+        content = item(path)
+    except LookupError as error:
+        raise _NoItem(str(error.args[0])) from error
+    if isinstance(content, bytes):
+        return io.BytesIO(content)
+    return path if content is None else content
 
 
 def plain(image: Image.Image, channels: int) -> Image.Image:

@@ -7,6 +7,7 @@ from understudy.data.layouts import (
     cub,
     cuhk03,
     folder,
+    huggingface,
     inshop,
     market1501,
     omniglot,
@@ -26,6 +27,9 @@ LAYOUTS = {
     "roxford5k": revisited.layout("roxford5k", "revisited Oxford: graded relevance, query boxes"),
     "rparis6k": revisited.layout("rparis6k", "revisited Paris: graded relevance, query boxes"),
     "sfm120k": Layout(sfm120k.read, "retrieval-SfM-120k: 3D models, matching pairs", sfm120k.recognises),
+    "huggingface": Layout(
+        huggingface.read, "a HuggingFace data set of images, saved to disk", huggingface.recognises
+    ),
     "folder": Layout(folder.read, "any images: SPLIT/CLASS/image.jpg, CLASS/image.jpg or image.jpg"),
     "omniglot": Layout(omniglot.read, "Omniglot: background and evaluation alphabets", omniglot.recognises),
 }
