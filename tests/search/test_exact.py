@@ -74,7 +74,7 @@ def test_float_scores_match_the_table(block_bytes: int | None, metric: Metric) -
     query, gallery = normal(13, 5, 3).double(), normal(41, 5, 4).double()
     scores, indices = search.topk(query, gallery, 9, metric=metric, block_bytes=block_bytes)
     want, order = by_stable_sort(table(query, gallery, metric), 9)
-    torch.testing.assert_close(scores, want, rtol=1e-12, atol=1e-12)
+    assert torch.allclose(scores, want, rtol=1e-12, atol=1e-12)
     assert torch.equal(indices, order)
 
 
@@ -160,19 +160,6 @@ def test_every_query_comes_once_and_no_tile_exceeds_its_memory(
     assert max(sizes) <= block_bytes
     heights = [len(block.rows) for block in found]
     assert heights[-1] > max(heights) - len(heights)  # no sliver at the end
-
-
-@pytest.mark.slow
-def test_memory_stays_near_the_block_and_far_from_the_table() -> None:
-    code = (
-        "import resource, torch; from understudy import search; torch.set_num_threads(1)\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
-        "x = torch.randn(10_000, 8)\n"
-        "search.topk(x[:500], x[:500], 10, exclude='self'); before = peak()\n"
-        "search.topk(x, x, 10, exclude='self', block_bytes=16 * 2**20)\n"
-        "assert peak() - before < 100, peak() - before  # MiB; the whole table is 381\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_tile_is_cut_both_ways_when_the_gallery_is_wide() -> None:
@@ -281,8 +268,9 @@ def test_wrong_input_is_refused_in_one_sentence(call: Callable[[], object], mess
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_start")
 def test_importing_search_and_metrics_stays_light() -> None:
-    heavy = "timm pyarrow sklearn matplotlib pytorch_metric_learning torchvision pandas"
+    heavy = "timm pyarrow sklearn scipy matplotlib pytorch_metric_learning torchvision pandas faiss"
     code = (
         "import sys, understudy.search, understudy.metrics\n"
         f"found = [name for name in {heavy!r}.split() if name in sys.modules]\n"

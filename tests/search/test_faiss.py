@@ -32,7 +32,7 @@ def test_flat_equals_the_exact_search(metric: Metric) -> None:
         query, POINTS, 20, metric=metric, backend="faiss", faiss_index="Flat", block_bytes=100_000
     )
     assert torch.equal(indices, want[1])
-    torch.testing.assert_close(scores.double(), want[0], rtol=2e-5, atol=2e-5)
+    assert torch.allclose(scores.double(), want[0], rtol=2e-5, atol=2e-5)
     assert scores.dtype == torch.float32
 
 

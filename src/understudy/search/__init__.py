@@ -18,6 +18,7 @@ from understudy.search._tiled import Block
 from understudy.search.exact import Backend, Precision, blocks, topk
 from understudy.search.ranks import rank_blocks, ranks
 from understudy.search.scores import score_blocks
+from understudy.search.sharded import topk_sharded, topk_split
 
 __all__ = [
     "Backend",
@@ -33,4 +34,6 @@ __all__ = [
     "ranks",
     "score_blocks",
     "topk",
+    "topk_sharded",
+    "topk_split",
 ]

@@ -72,6 +72,11 @@ class Codes(NamedTuple):
             number = torch.unique(number * len(values) + code, return_inverse=True)[1]
         return cls(number[:queries].int(), number[queries:].int(), never)
 
+    def seen_from(self, offset: int, size: int) -> Codes:
+        """The same for the gallery rows ``offset`` to ``offset + size``."""
+        here = slice(offset, offset + size)
+        return Codes(self.query, self.gallery[here], None if self.never is None else self.never[here])
+
     def between(self, rows: range, columns: range) -> Tensor:
         """(r, c) boolean: the excluded pairs of a tile."""
         here = slice(columns.start, columns.stop)

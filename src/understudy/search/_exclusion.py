@@ -71,6 +71,18 @@ class Exclusion:
             some.rule = lambda queries, columns: rule(rows[queries], columns)
         return some
 
+    def seen_from(self, offset: int, size: int) -> Exclusion:
+        """The same for the gallery rows ``offset`` to ``offset + size``, which are then numbered anew."""
+        some = copy.copy(self)
+        if self.lists is not None:
+            some.lists = self.lists.seen_from(offset, size)
+        if self.codes is not None:
+            some.codes = self.codes.seen_from(offset, size)
+        if self.rule is not None:
+            rule = self.rule
+            some.rule = lambda queries, columns: rule(queries, columns + offset)
+        return some
+
     def among(self, columns: Tensor) -> Tensor:
         """Which of some gallery rows of each query are excluded; a rule is asked a query at a time.
 

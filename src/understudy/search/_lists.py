@@ -94,7 +94,7 @@ class Lists(NamedTuple):
         wanted = columns + self.gallery * torch.arange(len(columns), device=columns.device)[:, None]
         return keys[torch.searchsorted(keys, wanted).clamp_(max=len(keys) - 1)] == wanted
 
-    def shifted(self, offset: int, size: int) -> Lists:
+    def seen_from(self, offset: int, size: int) -> Lists:
         """The same lists as seen from the gallery rows ``offset`` to ``offset + size``, numbered from 0."""
         inside = (self.indices >= offset) & (self.indices < offset + size)
         lengths = self.query_of[inside].bincount(minlength=len(self.starts) - 1)
