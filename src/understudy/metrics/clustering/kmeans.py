@@ -10,8 +10,7 @@ from torch import Tensor
 from understudy.metrics.clustering._nearest import Nearest
 from understudy.metrics.clustering._seeding import seed_centroids
 from understudy.metrics.clustering._sums import ClusterSums
-
-_CPU_BLOCK, _GPU_BLOCK = 64 * 2**20, 1024 * 2**20
+from understudy.search import default_block_bytes
 
 
 class Clusters(NamedTuple):
@@ -57,7 +56,7 @@ def kmeans(
         seed: Of the random draws.
         restarts: How many times to start; the lowest inertia is kept, the first of equals.
         iterations: The most rounds of each start; the last then stands as it is.
-        block_bytes: The memory for scores; by default 64 MiB, on a GPU 1 GiB.
+        block_bytes: The memory for scores; by default as `understudy.search` takes it on this device.
 
     Raises:
         ValueError: Not an (n, d) matrix of finite floating-point numbers, or a setting out of range.
@@ -71,7 +70,7 @@ def kmeans(
     """
     x = _checked(x, k, restarts, iterations)
     if block_bytes is None:
-        block_bytes = _CPU_BLOCK if x.device.type == "cpu" else _GPU_BLOCK
+        block_bytes = default_block_bytes(x.device)
     # Near the origin ‖x − c‖² loses least when it is computed from products.
     middle = x.mean(0, dtype=torch.float64).to(x.dtype)
     points = x - middle
