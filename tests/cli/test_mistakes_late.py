@@ -192,7 +192,7 @@ def test_a_stop_while_images_are_read_leaves_nothing(
             time.sleep(0.2)
         return decode(*words)
 
-    monkeypatch.setattr("understudy.data.pixels.decode", interrupt)
+    monkeypatch.setattr("understudy.data.decoding.decode", interrupt)
     done = command("train", "--data", taught / "images", *MODEL, "--out", tmp_path / "run")
     assert done.status == 1
     assert done.err.startswith(f"stopped by {number.name} before the first step: run the same command again")

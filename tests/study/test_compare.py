@@ -26,7 +26,7 @@ CLOCK = {"images_per_second", "seconds"}
 @pytest.fixture(autouse=True)
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Speed is measured elsewhere, and takes a second each time."""
-    for module in ("study.runner", "training.workshop"):
+    for module in ("study.runner", "training.measuring"):
         monkeypatch.setattr(f"understudy.{module}.images_per_second", lambda _: 1234.0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,12 @@ import pytest
 import torch
 
 from understudy.config import DataConfig, RunConfig, TeacherConfig, parse
-from understudy.data import Augmentation, Preprocessing
+from understudy.data import Augmentation, Items, Preprocessing
 from understudy.errors import UserError
 from understudy.teachers import LiveTeacher
 from understudy.teachers.cached import CachedTeacher
 from understudy.training.assemble import assemble
+from understudy.training.measuring import measure_teacher, teacher_figures
 from understudy.training.progress import Reporter
 from understudy.training.run import execute
 from understudy.training.workshop import Workshop
@@ -106,6 +109,69 @@ def test_answers_that_do_not_fit_are_asked_for_again_and_again(
     assert isinstance(kept, LiveTeacher)
 
 
+class Counting:
+    """A teacher that says how many images it was shown."""
+
+    def __init__(self, teacher: Any) -> None:
+        self.teacher, self.shown = teacher, 0
+        self.name, self.dim, self.view = teacher.name, teacher.dim, teacher.view
+        self.classes, self.supplies = teacher.classes, teacher.supplies
+
+    def outputs(self, items: Items) -> Any:
+        self.shown += len(items)
+        return self.teacher.outputs(items)
+
+    def embed(self, items: Items) -> Any:
+        self.shown += len(items)
+        return self.teacher.embed(items)
+
+    def to(self, _: Any) -> Counting:
+        return self
+
+
+def test_images_held_beside_others_are_asked_about_once(
+    data: DataConfig, teacher: TeacherConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that measures on val and one that measures on test hold other images, and train on the same."""
+    workshop = Workshop()
+    counting = Counting(workshop.teacher(teacher, CPU))
+    monkeypatch.setattr(workshop, "teacher", lambda *_: counting)
+    train = torch.from_numpy(workshop.dataset(data).manifest.rows("train"))
+    kept = []
+    for splits in (["train", "val"], ["train"]):
+        pixels = workshop.pixels(data, [SMALL], splits, CPU, QUIET)
+        kept.append(workshop.remembering(teacher, Augmentation(), 0, "clean", pixels, train, QUIET))
+        workshop.embeddings(teacher, pixels, train[:5], 2)
+    assert kept[0] is kept[1]
+    assert counting.shown == len(train) + 5
+
+
+def test_the_room_for_answers_counts_logits(
+    data: DataConfig, teacher: TeacherConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """48 images, 12 dimensions and the logits of 6 classes."""
+    for room, kind in ((48 * 4 * (12 + 6), CachedTeacher), (48 * 4 * (12 + 6) - 1, LiveTeacher)):
+        monkeypatch.setattr("understudy.training.workshop._CACHE_BYTES", room)
+        assert isinstance(remembered(Workshop(), teacher, data, Augmentation(), "clean"), kind)
+
+
+def test_what_is_not_asked_for_any_more_is_given_up(
+    data: DataConfig, teacher: TeacherConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("understudy.training.workshop._CACHE_BYTES", 2 * 48 * 4 * 18)
+    monkeypatch.setattr("understudy.training.workshop._PIXEL_SHARE", 0.0)
+    workshop = Workshop()
+    answers, images = [], []
+    for seed in range(3):
+        few = Augmentation(flip=0.5, num_views=1)
+        answers.append(weakref.ref(remembered(workshop, teacher, data, few, seed=seed)))
+        sized = data.model_copy(update={"resize": (16 + seed, 16)})
+        images.append(weakref.ref(workshop.pixels(sized, [SMALL], ["train"], CPU, QUIET)))
+    gc.collect()
+    assert [reference() is not None for reference in answers] == [False, True, True]
+    assert [reference() is not None for reference in images] == [False, False, True]
+
+
 def test_answers_for_other_images_are_not_mixed_up(
     teacher: TeacherConfig, data: DataConfig, tmp_path: Path, make_images: Callable[..., Path]
 ) -> None:
@@ -178,10 +244,10 @@ def test_a_teacher_has_a_row_of_its_own(
     value = config(settings(teachers={"main": teacher.model_dump()}, losses=["pkt"]))
     if sentence is not None:
         with pytest.raises(UserError, match=sentence):
-            Workshop().teacher_figures(value, name)
+            teacher_figures(value, name, Workshop())
         return
-    row = Workshop().evaluate_teacher(value, name, QUIET)
-    assert tuple(row["metrics"]) == Workshop().teacher_figures(value, name)
+    row = measure_teacher(value, name, Workshop(), QUIET)
+    assert tuple(row["metrics"]) == teacher_figures(value, name, Workshop())
     assert row["metrics"]["neighbour_overlap@10"] == [1.0]
     assert row["parameters"] > 0
 
@@ -191,4 +257,4 @@ def test_a_teacher_without_a_model_has_no_row(settings: Settings, monkeypatch: p
     monkeypatch.setattr(workshop, "teacher", lambda *_: object())
     value = config(settings(teachers={"main": "somewhere"}, losses=["pkt"]))
     with pytest.raises(UserError, match="'main' is not a model: only a model can have a row"):
-        workshop.teacher_figures(value, "main")
+        teacher_figures(value, "main", workshop)

@@ -7,6 +7,7 @@ from typing import Any
 
 from understudy.errors import UserError, suggest
 from understudy.study.config import ChoiceConfig, RowConfig, StudyConfig
+from understudy.training.measuring import teacher_figures
 from understudy.training.plan import draw_up
 from understudy.training.workshop import Workshop
 
@@ -42,7 +43,7 @@ def _figures(study: StudyConfig, row: RowConfig, workshop: Workshop) -> tuple[st
     seed = study.seed_list[0]
     try:
         if row.teacher is not None:
-            return workshop.teacher_figures(study.run_config(row, seed), row.teacher)
+            return teacher_figures(study.run_config(row, seed), row.teacher, workshop)
         first: Mapping[str, Any] = {}
         if row.choose is not None:
             first = row.choose.among[0]

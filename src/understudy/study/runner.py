@@ -22,6 +22,7 @@ from understudy.study.config import RowConfig, StudyConfig, slug
 from understudy.study.jobs import Job, run_jobs
 from understudy.study.statistics import mean_and_deviation, paired_test
 from understudy.study.table import to_markdown
+from understudy.training.measuring import final_split, measure_teacher
 from understudy.training.progress import Reporter
 from understudy.training.workshop import Workshop
 
@@ -180,14 +181,14 @@ def _teacher_row(
 ) -> dict[str, Any]:
     config: RunConfig = study.run_config(row, study.seed_list[0])
     assert row.teacher is not None
-    report = workshop.evaluate_teacher(config, row.teacher, reporter)
+    report = measure_teacher(config, row.teacher, workshop, reporter)
     return {"name": row.name, "seeds": [], "chosen": None, "seconds": [], "steps": 0, **report}
 
 
 def _results(study: StudyConfig, rows: list[dict[str, Any]], workshop: Workshop) -> dict[str, Any]:
     by_name = {row["name"]: row for row in rows}
     config = study.run_config(next(row for row in study.rows if row.teacher is None), 0)
-    split = workshop.final_split(config)
+    split = final_split(config, workshop)
     tests = [
         paired_test(
             first,

@@ -19,6 +19,7 @@ from understudy.teachers import LiveTeacher
 from understudy.training import distributed
 from understudy.training.defaults import augmentation_for
 from understudy.training.device import uses_bf16
+from understudy.training.measuring import measure
 from understudy.training.plan import draw_up
 from understudy.training.progress import Reporter
 from understudy.training.task import Task
@@ -135,7 +136,7 @@ def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts
         return iter(Batches(pixels, plan.labels, stream, augmentation=augmentation, seed=seed, device=device))
 
     def evaluate(model: Embedder, split: str) -> Report:
-        return workshop.evaluate(model, config, pixels, split)
+        return measure(model, config, pixels, split, workshop)
 
     steps = config.steps or max(1, round(config.epochs * len(sampler)))
     return Parts(task, batches, sampler, steps, sampler.batch_size, evaluate, plan.classes, plan.final_split)

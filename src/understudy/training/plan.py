@@ -18,6 +18,7 @@ from understudy.teachers import Teacher
 from understudy.training.build_terms import build_terms, default_supervised
 from understudy.training.device import find_device
 from understudy.training.figures import measurable
+from understudy.training.measuring import final_split
 from understudy.training.sampling import build_sampler
 from understudy.training.terms import Term
 from understudy.training.workshop import Workshop
@@ -96,7 +97,7 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
         config.sampler, manifest, rows, config.seed, uses_labels=uses_labels, protocol=dataset.protocol
     )
     terms, classifier = build_terms(config, supervised, student, teachers, classes, sampler.batch_size)
-    final = workshop.final_split(config)
+    final = final_split(config, workshop)
     validates = bool(config.evaluation.every) or config.evaluation.keep == "best"
     figures = {
         split: measurable(manifest, rows_of(split), split, with_teacher=bool(teachers))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from understudy.config import DataConfig, RunConfig, TeacherConfig
+from understudy.config import DataConfig, TeacherConfig
 from understudy.data import (
     Augmentation,
     Dataset,
@@ -21,23 +23,22 @@ from understudy.data import (
     open_dataset,
     split_classes,
 )
-from understudy.errors import UserError, suggest
-from understudy.evaluation import Report, embed_pixels, metric_learning
-from understudy.models import count_macs, count_parameters
-from understudy.models.embedder import Embedder
-from understudy.models.speed import images_per_second
-from understudy.teachers import LiveTeacher, Teacher, open_teacher
+from understudy.data.memory import available_memory
+from understudy.evaluation import embed_pixels
+from understudy.teachers import Teacher, open_teacher
 from understudy.teachers.cached import CachedTeacher
 from understudy.teachers.protocol import View
-from understudy.training.figures import measurable
+from understudy.training.keeping import Shelf
 from understudy.training.progress import Reporter
 
 _CACHE_BYTES = 2 * 1024**3
-_CPU = torch.device("cpu")
+_PIXEL_SHARE = 0.5  # of the memory that is free at the beginning: sets of images that no run uses now
 
 
 class Workshop:
     """Opens data sets and teachers once, however many runs ask for them.
+
+    Decoded images and teachers' answers are kept while there is room, see `understudy.training.keeping`.
 
     Example:
         >>> workshop = Workshop()
@@ -48,6 +49,9 @@ class Workshop:
 
     def __init__(self) -> None:
         self._kept: dict[str, Any] = {}
+        self._pixels: Shelf[Pixels] = Shelf(_pixel_bytes())
+        self._answers: Shelf[Any] = Shelf(_CACHE_BYTES)
+        self._readings: WeakKeyDictionary[Pixels, str] = WeakKeyDictionary()
 
     def dataset(self, config: DataConfig) -> Dataset:
         """The data set with its validation split, and the labels that may be used."""
@@ -86,11 +90,12 @@ class Workshop:
         resize = config.resize or largest.resize
         channels = max(pre.channels for pre in wishes)
         rows = np.unique(np.concatenate([dataset.manifest.rows(split) for split in splits]))
-        how = [*resize, largest.mode, largest.interpolation, channels, config.skip_unreadable]
-        key = _key("pixels", config.source, how, str(device), rows.tobytes().hex())
-        if key not in self._kept:
+        reading = _key(config.source, [*resize, largest.mode, largest.interpolation, channels])
+        key = _key(reading, config.skip_unreadable, str(device), _digest(rows))
+
+        def decode() -> Pixels:
             reporter.start("decode", total=len(rows))
-            self._kept[key] = dataset.pixels(
+            pixels = dataset.pixels(
                 rows,
                 resize=resize,
                 mode=largest.mode,
@@ -102,8 +107,11 @@ class Workshop:
                 say=reporter.say,
             ).to(device)
             reporter.stop()
-        kept: Pixels = self._kept[key]
-        return kept
+            return pixels
+
+        pixels = self._pixels.get(key, len(rows) * channels * resize[0] * resize[1], decode)
+        self._readings[pixels] = reading
+        return pixels
 
     def teacher(self, config: TeacherConfig, device: torch.device) -> Teacher:
         """An opened teacher."""
@@ -127,85 +135,36 @@ class Workshop:
         teacher = self.teacher(config, pixels.device)
         repeats = view == "clean" or (view == "same" and (augmentation.off or augmentation.num_views))
         views = 1 if view == "clean" or augmentation.off else augmentation.num_views or 1
-        if not repeats or len(rows) * views * teacher.dim * 4 > _CACHE_BYTES:
+        size = len(rows) * views * _answer_bytes(teacher)
+        if not repeats or size > self._answers.room:
             return teacher
         recipe = augmentation.model_dump(mode="json") if view == "same" else {}
-        key = _key("answers", config.reference, self._name(pixels), recipe, seed, view, _digits(rows))
-        if key not in self._kept:
+
+        def ask() -> CachedTeacher:
             cached = CachedTeacher(teacher, augmentation, seed, view)
             reporter.start(f"teacher's answers ({teacher.name})", total=len(rows) * views)
             cached.fill(pixels.gather, rows, progress=reporter.tick)
             reporter.stop()
-            self._kept[key] = cached
-        kept: Teacher = self._kept[key]
-        return kept
+            return cached
+
+        key = _key("answers", config.reference, self._seen(pixels, rows), recipe, seed, view)
+        answers: CachedTeacher = self._answers.get(key, size, ask)
+        return answers
 
     def embeddings(self, config: TeacherConfig, pixels: Pixels, rows: Tensor, batch_size: int) -> Tensor:
         """The teacher's embeddings of clean images, for measuring agreement with it."""
-        key = _key("embeddings", config.reference, self._name(pixels), _digits(rows))
-        if key not in self._kept:
-            teacher = self.teacher(config, pixels.device)
-            self._kept[key] = torch.cat(
-                [teacher.embed(pixels.items(part)).float() for part in torch.split(rows, batch_size)]
-            )
-        kept: Tensor = self._kept[key]
-        return kept
+        teacher = self.teacher(config, pixels.device)
+        key = _key("embeddings", config.reference, self._seen(pixels, rows))
+        embeddings: Tensor = self._answers.get(
+            key,
+            len(rows) * teacher.dim * 4,
+            lambda: embed_pixels(teacher, pixels, rows, batch_size=batch_size),
+        )
+        return embeddings
 
-    def final_split(self, config: RunConfig) -> str:
-        """The split of the final figures: the configured one, or test where there is one, else val."""
-        if config.evaluation.split != "auto":
-            return config.evaluation.split
-        return "test" if len(self.dataset(config.data).manifest.rows("test")) else "val"
-
-    def evaluate(self, model: Embedder, config: RunConfig, pixels: Pixels, split: str) -> Report:
-        """Measures a student on a split: ranking by its labels, agreement with the first teacher."""
-        dataset = self.dataset(config.data)
-        rows = _held(pixels, dataset.manifest.rows(split))
-        embeddings = embed_pixels(model, pixels, rows, batch_size=config.evaluation.batch_size)
-        reference = None
-        if config.teachers:
-            first = next(iter(config.teachers.values()))
-            reference = self.embeddings(first, pixels, rows, config.evaluation.batch_size)
-        labels = dataset.manifest.label_codes()[rows.cpu().numpy()]
-        return metric_learning(embeddings, labels, reference=reference)
-
-    def teacher_figures(self, config: RunConfig, name: str) -> tuple[str, ...]:
-        """The figures of a teacher's own row in a study.
-
-        Raises:
-            UserError: There is no such teacher, it is not a model whose size could be measured, or there is
-                nothing to measure.
-        """
-        if name not in config.teachers:
-            raise UserError(f"there is no teacher named {name!r}: {suggest(name, config.teachers)}")
-        if not isinstance(self.teacher(config.teachers[name], _CPU), LiveTeacher):
-            raise UserError(f"the teacher {name!r} is not a model: only a model can have a row of its own")
-        split = self.final_split(config)
-        manifest = self.dataset(config.data).manifest
-        return measurable(manifest, manifest.rows(split), split, with_teacher=True)
-
-    def evaluate_teacher(self, config: RunConfig, name: str, reporter: Reporter) -> dict[str, Any]:
-        """A teacher's own figures, in the form of a study's row; `teacher_figures` says what is refused."""
-        self.teacher_figures(config, name)
-        teacher = self.teacher(config.teachers[name], _CPU)
-        assert isinstance(teacher, LiveTeacher)
-        split = self.final_split(config)
-        pixels = self.pixels(config.data, [teacher.model.preprocessing], [split], _CPU, reporter)
-        rows = _held(pixels, self.dataset(config.data).manifest.rows(split))
-        embeddings = self.embeddings(config.teachers[name], pixels, rows, config.evaluation.batch_size)
-        labels = self.dataset(config.data).manifest.label_codes()[rows.numpy()]
-        report = metric_learning(embeddings, labels, reference=embeddings)
-        return {
-            "metrics": {metric: [value] for metric, value in report.metrics.items()},
-            "parameters": count_parameters(teacher.model),
-            "macs": count_macs(teacher.model),
-            "images_per_second": images_per_second(teacher.model),
-        }
-
-    def _name(self, pixels: Pixels) -> int:
-        """Tells images apart that may have the same row numbers: of another data set, or another size."""
-        self._kept[_key("images", id(pixels))] = pixels  # kept, so that its id stays its own
-        return id(pixels)
+    def _seen(self, pixels: Pixels, rows: Tensor) -> list[str]:
+        """What a teacher is shown: which images at which size, whatever others are held beside them."""
+        return [self._readings[pixels], str(pixels.device), _digest(rows.cpu().numpy())]
 
     def _source(self, source: str) -> Dataset:
         key = _key("source", source)
@@ -215,14 +174,18 @@ class Workshop:
         return kept
 
 
-def _held(pixels: Pixels, rows: np.ndarray) -> Tensor:
-    """Those of the rows whose images could be read."""
-    held = np.intersect1d(rows, pixels.rows.cpu().numpy())
-    return torch.from_numpy(held).to(pixels.device)
+def _pixel_bytes() -> int:
+    return int(_PIXEL_SHARE * (available_memory() or 2**35))
 
 
-def _digits(rows: Tensor) -> str:
-    return rows.cpu().numpy().tobytes().hex()
+def _answer_bytes(teacher: Teacher) -> int:
+    """What the answers for one view take: an embedding and, of a classifier, its logits."""
+    classes = len(teacher.classes or ()) if "logits" in teacher.supplies else 0
+    return 4 * (teacher.dim + classes)
+
+
+def _digest(rows: np.ndarray) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(rows, dtype=np.int64).data, digest_size=16).hexdigest()
 
 
 def _key(*parts: object) -> str:
