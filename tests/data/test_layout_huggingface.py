@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -264,6 +264,15 @@ def test_a_damaged_folder_and_a_missing_library(
         UserError, match=r"library that reads it is not installed: pip install understudy\[data"
     ):
         read(saved)
+
+
+def test_prepared_from_the_command_line(saved: Path, tmp_path: Path, command: Callable[..., Any]) -> None:
+    out = tmp_path / "birds.csv"
+    done = command("prepare", "huggingface", saved, "-o", out, "--option", "label_column=")
+    assert done.status == 0, done.err
+    assert "note: the split 'extra' is none of ours" in done.out
+    assert "9 images, 0 classes" in done.out
+    assert open_dataset(out).image(0).size == (12, 9)
 
 
 def test_paths_of_items() -> None:

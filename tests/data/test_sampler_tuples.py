@@ -84,6 +84,17 @@ def test_ties_go_by_the_place_in_the_pool() -> None:
         hardest_negatives(torch.zeros(1, 2), pool, torch.tensor([3]), classes, 4)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_finds_the_same() -> None:
+    labels = torch.from_numpy(RANDOM.integers(0, 40, 700))
+    vectors = torch.from_numpy(RANDOM.normal(size=(700, 8)))
+    expected = hardest_negatives(vectors[:100], vectors[100:], labels[:100], labels[100:], 5)
+    vectors, labels = vectors.cuda(), labels.cuda()
+    found = hardest_negatives(vectors[:100], vectors[100:], labels[:100], labels[100:], 5)
+    assert torch.equal(found.cpu(), expected)
+
+
 def test_what_is_drawn() -> None:
     sampler = make()
     seen = []

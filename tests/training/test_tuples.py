@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -149,6 +150,19 @@ def test_the_end_of_a_run_mines_nothing(
     monkeypatch.setattr(Tuples, "refresh", refresh)
     execute(config(paired, steps=6), tmp_path / "run")
     assert epochs == [0, 1]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_tuples_are_mined_between_the_steps_of_a_graph(paired: Path, tmp_path: Path) -> None:
+    losses: dict[str, list[float]] = {}
+    for graph in ("auto", "off"):
+        more = {"device": "cuda", "cuda_graph": graph, "precision": "fp32", "steps": 12}
+        run = execute(config(paired, **more), tmp_path / graph)
+        lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+        losses[graph] = [line["tuple_contrastive"] for line in lines if "tuple_contrastive" in line]
+    assert len(losses["auto"]) == len(losses["off"]) == 12
+    assert losses["auto"][:6] == pytest.approx(losses["off"][:6], rel=0.05)  # two epochs, mined twice
 
 
 @pytest.mark.parametrize(
