@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from understudy.data import open_dataset, read_manifest
-from understudy.data.layouts import LAYOUTS
+from understudy.data import Manifest, open_dataset, read_manifest
+from understudy.data.layouts import LAYOUTS, Layout, Prepared
 
 Command = Callable[..., Any]
 
@@ -95,7 +95,7 @@ def test_images_are_packed_beside_the_manifest(
     words = ("prepare", "folder", images, "--out", out)
     done = command(*words, "--pack", "8,grey")
     assert done.status == 0
-    assert done.out.splitlines()[-1].startswith("packed 12 images, 8 × 8, grey, shorter, bicubic: ")
+    assert done.out.splitlines()[-1].startswith("packed 12 images, 8x8,shorter,grey,bicubic: ")
     dataset = open_dataset(out)
     assert dataset.pack is not None
     assert command(*words, "--pack", "8,grey").status == 0  # nothing to do
@@ -128,6 +128,18 @@ def test_options_of_a_layout_reach_its_reader(command: Command, tmp_path: Path) 
         ["test", "2", "1", "-"],
     ]
     assert read_manifest(tmp_path / "m.csv").box(0) == (0, 1, 2, 3)
+
+
+def test_other_splits_are_written_and_named(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = {f"detected-{place:02}": {"a.jpg": "query"} for place in range(1, 10)}
+    prepared = Prepared(Manifest.of_paths(tmp_path, ["a.jpg", "b.jpg"]), splits=splits)
+    monkeypatch.setitem(LAYOUTS, "folder", Layout(lambda path: prepared, "some"))
+    done = command("prepare", "folder", tmp_path, "-o", tmp_path / "m.csv")
+    named = "9 ways to split it: detected-01, detected-02, …, detected-08, detected-09"
+    assert done.out.splitlines()[-2] == named
+    assert open_dataset(tmp_path / "m.csv", split_name="detected-09").manifest.splits == ("query", "")
 
 
 def test_the_help_lists_every_layout(command: Command) -> None:

@@ -113,7 +113,7 @@ def test_a_store_that_does_not_fit_is_left_alone_in_one_line(photos: Path) -> No
     dataset.pixels([1], **GREY, say=said.append)
     name = str(place)
     assert said == [
-        f"'{name}' holds {Form(**GREY)}, not {other}: images are decoded from their files",
+        f"'{name}' holds {Form(**GREY)} and {other} is wanted: images are decoded from their files",
         f"'{name}' lacks 1 of 11 images: they are decoded from their files",
         f"'{name}' is not finished: images are decoded from their files",
     ]
@@ -254,7 +254,7 @@ def test_verifying_finds_a_flipped_bit_and_a_changed_file_with_its_old_time(phot
 
 def test_a_place_that_is_taken_is_refused(photos: Path, tmp_path: Path) -> None:
     place = pack(photos, **GREY).place
-    with pytest.raises(UserError, match=r"m.pack' holds a pack \(64 × 64, grey, shorter, bicubic\) of other"):
+    with pytest.raises(UserError, match=r"m.pack' holds a pack \(64x64,shorter,grey,bicubic\) of other"):
         pack(photos, resize=(32, 32))
     assert len(Store.open(place)) == 11
     assert pack(photos, resize=(32, 32), overwrite=True).form == Form((32, 32))
@@ -290,7 +290,12 @@ def test_what_cannot_be_packed_says_so(photos: Path, tmp_path: Path) -> None:
 def test_sizes_that_are_none(text: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         parse_size(text)
+
+
+def test_forms_are_read_as_they_are_written() -> None:
     assert parse_size("40 , Grey,lanczos,squash") == Form((40, 40), "squash", 1, "lanczos")
+    for form in FORMS:
+        assert parse_size(str(form)) == form
 
 
 def test_progress_counts_all_images_and_begins_where_the_last_run_ended(
@@ -309,3 +314,26 @@ def test_progress_counts_all_images_and_begins_where_the_last_run_ended(
     ticks.clear()
     pack(photos, **GREY, shard_bytes=1, progress=lambda *tick: ticks.append(tick))
     assert ticks == [(8, 11), (11, 11)]
+
+
+def test_images_without_files_of_their_own_are_known_by_their_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the items of a HuggingFace data set."""
+    items = {f"birds#train/{number}": Image.new("L", (9, 9), 40 * number) for number in range(3)}
+
+    def read(path: Path, **_: Any) -> Image.Image:
+        return items[path.relative_to(tmp_path).as_posix()]
+
+    for module in ("dataset", "store.opening"):
+        monkeypatch.setattr(f"understudy.data.{module}.read_image", read)
+    dataset = Dataset("birds", Manifest.of_paths(tmp_path, list(items)))
+    store = pack(dataset, tmp_path / "birds.pack", **GREY)
+    said: list[str] = []
+    packed = replace(dataset, pack=store.place).pixels([2, 0], **GREY, say=said.append)
+    assert packed.tensor[:, 0, 0, 0].tolist() == [80, 0]
+    assert not said
+    store.verify(dataset.manifest)
+    items["birds#train/1"] = Image.new("L", (9, 9), 41)
+    with pytest.raises(UserError, match=r"birds#train/1' is not the file that was packed"):
+        store.verify(dataset.manifest)

@@ -27,8 +27,8 @@ class Form(NamedTuple):
         interpolation: See there.
 
     Example:
-        >>> str(Form((224, 224)))
-        '224 × 224, rgb, shorter, bicubic'
+        >>> str(Form((224, 224))), parse_size(str(Form((224, 224)))) == Form((224, 224))
+        ('224x224,shorter,rgb,bicubic', True)
     """
 
     resize: tuple[int, int]
@@ -53,7 +53,7 @@ class Form(NamedTuple):
 
     def __str__(self) -> str:
         colour = next(name for name, channels in _COLOURS.items() if channels == self.channels)
-        return f"{self.resize[0]} × {self.resize[1]}, {colour}, {self.mode}, {self.interpolation}"
+        return f"{self.resize[0]}x{self.resize[1]},{self.mode},{colour},{self.interpolation}"
 
     @classmethod
     def of(cls, value: dict[str, Any]) -> Form:

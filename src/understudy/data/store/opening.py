@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from understudy.data.images import UnreadableImageError, read_image
 from understudy.data.lines import Lines, as_words
 from understudy.data.pixels import Pixels
 from understudy.data.store.form import Form
@@ -108,22 +109,20 @@ class Store:
                 raise UserError(f"{str(file)!r} is damaged (its checksum differs): remove it and {_AGAIN}")
         if manifest is None:
             return
+        sizes = self.index["size"].to_pylist()
         packed = dict(zip(self.index["id"].to_pylist(), self.index["hash"].to_pylist(), strict=True))
-        without = set(self._column("id")[self._column("size") == NO_FILE[0]])
+        without = {name for name, size in zip(packed, sizes, strict=True) if size == NO_FILE[0]}
         for row, name in enumerate(manifest.ids):
-            old, path = packed.get(name), manifest.path(row)
-            if not old or name in without:
+            old, path, box = packed.get(name), manifest.path(row), manifest.box(row)
+            if not old:
                 continue
             try:
-                new = content_hash(path, manifest.box(row))
-            except OSError:
+                alone = read_image(path, box=box, channels=self.form.channels) if name in without else None
+                new = content_hash(path, box, alone)
+            except (OSError, UnreadableImageError):
                 raise UserError(f"{str(path)!r}, which was packed, cannot be read: put it back") from None
             if new != old:
                 raise UserError(f"{str(path)!r} is not the file that was packed: {_AGAIN}")
-
-    def _column(self, name: str) -> np.ndarray:
-        column: np.ndarray = self.index[name].to_numpy()
-        return column
 
 
 def read_facts(place: Path) -> dict[str, Any]:

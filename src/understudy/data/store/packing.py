@@ -78,7 +78,7 @@ def pack(
         >>> Image.new("RGB", (50, 40)).save(folder / "1.png")
         >>> store = pack(folder.parent, resize=(32, 32))
         >>> store.place.name, len(store), str(store.form)
-        ('photos.pack', 1, '32 × 32, rgb, shorter, bicubic')
+        ('photos.pack', 1, '32x32,shorter,rgb,bicubic')
     """
     dataset, place = _opened(source, out)
     form = Form((resize[0], resize[1]), mode, channels, interpolation)

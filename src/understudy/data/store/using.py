@@ -51,7 +51,7 @@ def packed_pixels(
         return None
     store = Store.open(place)
     if store.form != form:
-        say(f"{str(place)!r} holds {store.form}, not {form}: images are decoded from their files")
+        say(f"{str(place)!r} holds {store.form} and {form} is wanted: images are decoded from their files")
         return None
     places = _places(store, manifest, rows)
     absent = int((places < 0).sum())
