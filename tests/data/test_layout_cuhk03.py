@@ -193,9 +193,10 @@ def test_counts_and_contradictions(tree: Path) -> None:
     with pytest.raises(UserError, match=r"27 of 30 detected images \(3 missing\): unpack"):
         read(tree, expected=EXPECTED | {"detected images": 30})
     assert "27 of 30" in read(tree, partial=True, expected=EXPECTED | {"detected images": 30}).notes[0]
-    write_new_protocol(tree / "cuhk03_new_protocol_config_detected.mat", row=7)
-    with pytest.raises(UserError, match=r"config_detected.mat', train_idx: 7 is not the row of an image"):
-        read(tree, expected=EXPECTED)
+    for row in (0, 7):
+        write_new_protocol(tree / "cuhk03_new_protocol_config_detected.mat", row=row)
+        with pytest.raises(UserError, match=rf"_detected.mat', train_idx: {row} is not the row of an image"):
+            read(tree, expected=EXPECTED)
     source = tree / "cuhk03_release" / "cuhk-03.mat"
     for tested in ([[(1, 2), (1, 2)]], [[(1, 2), (4, 1)]], [[(1, 9), (1, 1)]]):
         write(source, tested)

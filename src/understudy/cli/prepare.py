@@ -83,7 +83,7 @@ def prepare(
         for note in prepared.notes:
             typer.echo(f"note: {note}")
         if prepared.splits:
-            typer.echo(f"other splits: {', '.join(prepared.splits)}")
+            typer.echo(f"{len(prepared.splits)} ways to split it: {_shortened(sorted(prepared.splits))}")
         manifest = prepared.manifest
         typer.echo(f"{len(manifest):,} images, {len(manifest.classes):,} classes: {out}")
         if form is not None:
@@ -136,6 +136,11 @@ def _typed(key: str, value: str, default: object) -> int | str:
         return int(value)
     except ValueError:
         raise UserError(f"--option {key}={value}: {value!r} is not a whole number") from None
+
+
+def _shortened(names: list[str]) -> str:
+    """All of a few names, the ends of a long list."""
+    return ", ".join(names if len(names) <= 6 else [*names[:2], "…", *names[-2:]])
 
 
 def _table(prepared: Prepared) -> str:
