@@ -28,6 +28,8 @@ def test_few_queries_enumerate_every_assignment_of_signs(n: int) -> None:
     assert found.p_value == want
     assert paired_test(b, a).p_value == want
     assert found.difference == pytest.approx(sum(differences) / n, rel=1e-12)
+    same = torch.full((200,), 0.5).double()  # queries on which the models agree say nothing
+    assert paired_test(torch.cat([same, a]), torch.cat([same, b])).p_value == want
 
 
 @pytest.mark.parametrize(("n", "shift"), [(8, 0.1), (60, 0.0)])
@@ -84,11 +86,12 @@ def test_differences_that_cancel_but_for_rounding() -> None:
 
 def test_the_seed_decides_and_the_memory_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = torch.rand(2, 90, generator=torch.Generator().manual_seed(6))
-    want = paired_test(a, b, resamples=500)
+    want, exact = paired_test(a, b, resamples=500), paired_test(a[:9], b[:9]).p_value
     assert paired_test(a, b, resamples=500) == want
     assert paired_test(a, b, resamples=500, seed=1).p_value != want.p_value
     monkeypatch.setattr("understudy.metrics.bootstrap._CHUNK_BYTES", 1)
     assert paired_test(a, b, resamples=500).p_value == want.p_value
+    assert paired_test(a[:9], b[:9]).p_value == exact
 
 
 ONES = torch.ones(3)

@@ -156,6 +156,8 @@ def test_recall_and_cmc_equal_a_loop() -> None:
     kept = [row for row, r in zip(relevant, positives.tolist(), strict=True) if r]
     want = {k: sum(any(row[:k]) for row in kept) / len(kept) for k in range(1, 13)}
     assert metrics.recall_at_k(ranks, positives, (1, 3, 12)) == {k: want[k] for k in (1, 3, 12)}
+    for longest in (1, 2, 3):
+        assert metrics.cmc(ranks, positives, longest).tolist() == list(want.values())[:longest]
     curve = metrics.cmc(ranks, positives, longest=20)
     assert curve.tolist() == [*want.values(), *[1.0] * 8]
     assert 0 < want[1] < want[12] == 1
