@@ -52,13 +52,7 @@ def asymmetric(
     """
     if student.query is None or teacher.gallery is None:
         raise ValueError("an asymmetric search needs the student's queries and the teacher's gallery")
-    ours, theirs = student.query.shape[1], teacher.gallery.shape[1]
-    if ours != theirs:
-        raise UserError(
-            f"the queries have {ours} dimensions and the gallery {theirs}: train the model of the queries "
-            f"with student.dim {theirs} and a loss that aligns coordinates (fitnet, absolute_teacher), or "
-            "embed the gallery with it too"
-        )
+    check_aligned(student.query.shape[1], teacher.gallery.shape[1])
     report = protocol(student.query, teacher.gallery)
     beside = {
         name: protocol(side.query, side.gallery)
@@ -66,3 +60,23 @@ def asymmetric(
         if side.query is not None and side.gallery is not None
     }
     return replace(report, protocol=f"asymmetric {report.protocol}", beside=beside)
+
+
+def check_aligned(ours: int, theirs: int) -> None:
+    """Refuses queries of another dimension than the gallery's.
+
+    Raises:
+        UserError: With the cure.
+
+    Example:
+        >>> check_aligned(64, 128)
+        Traceback (most recent call last):
+        ...
+        understudy.errors.UserError: the queries have 64 dimensions and the gallery 128: train the ...
+    """
+    if ours != theirs:
+        raise UserError(
+            f"the queries have {ours} dimensions and the gallery {theirs}: train the model of the queries "
+            f"with student.dim {theirs} and a loss that aligns coordinates (fitnet, absolute_teacher), or "
+            "embed the gallery with it too"
+        )

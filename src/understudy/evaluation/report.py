@@ -31,7 +31,8 @@ class Report:
             search, or the models compared with.
         tests: For each model compared with, the paired test of each figure (the first model's minus that
             model's).
-        provenance: What is needed to measure again: version, model, data, device.
+        provenance: What is needed to measure again: versions, models, data, device.
+        name: What the model is called in tables that show others too.
 
     Example:
         >>> report = Report("metric_learning", {"recall@1": 0.695, "map@r": 0.41}, {"queries": 200}, {}, 0.5)
@@ -53,6 +54,7 @@ class Report:
     beside: dict[str, Report] = field(default_factory=dict)
     tests: dict[str, dict[str, PairedTest]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the values of single queries, as JSON holds it."""
@@ -83,7 +85,7 @@ class Report:
     def table(self) -> str:
         """The figures and counts as a Markdown table, those of others beside them, and the tests below."""
         columns = [self, *self.beside.values()]
-        heads = [self.protocol, self.provenance.get("name", ""), *self.beside]
+        heads = [self.protocol, self.name if self.beside else "", *self.beside]
         lines = [_row(heads), _row(["---", *["---:"] * len(columns)], space="")]
         lines += [_row([name, *(_figure(column, name) for column in columns)]) for name in self.metrics]
         rest = [""] * len(self.beside)
@@ -113,7 +115,8 @@ def _figure(report: Report, name: str) -> str:
     if name not in report.intervals:
         return words
     low, high = report.intervals[name]
-    return f"{words} [{100 * low:.1f}, {100 * high:.1f}]"
+    digits = 1 if high - low >= 0.01 else 2  # a narrow one would round to a point beside its figure
+    return f"{words} [{100 * low:.{digits}f}, {100 * high:.{digits}f}]"
 
 
 def _points(test: PairedTest) -> str:

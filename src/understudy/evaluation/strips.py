@@ -81,9 +81,21 @@ def nearest(
     return rows, (relation.gather(1, rows.clamp(min=0)) == 1) & (rows >= 0)
 
 
-def choose_queries(
-    scores: Sequence[Tensor], count: int, how: Choose = "random", *, seed: int = 0
-) -> list[int]:
+def check_choice(how: str, models: int) -> None:
+    """Refuses a choice of queries that cannot be made.
+
+    Raises:
+        UserError: There is no such choice, or only one model to differ.
+    """
+    if how not in get_args(Choose):
+        raise unknown("choice of strips", how, get_args(Choose))
+    if how == "different" and models < 2:
+        raise UserError(
+            "strips of the queries that differ most need two models: pass another one to compare with"
+        )
+
+
+def choose_queries(scores: Sequence[Tensor], count: int, how: str = "random", *, seed: int = 0) -> list[int]:
     """Which queries to show.
 
     Args:
@@ -102,12 +114,7 @@ def choose_queries(
         >>> choose_queries([one, two], 2, "worst"), choose_queries([one, two], 2, "different")
         ([1, 3], [3, 0])
     """
-    if how not in get_args(Choose):
-        raise unknown("choice of strips", how, get_args(Choose))
-    if how == "different" and len(scores) < 2:
-        raise UserError(
-            "strips of the queries that differ most need two models: pass another one to compare with"
-        )
+    check_choice(how, len(scores))
     table = torch.stack([score.double() for score in scores])
     counted = (~table.isnan().any(0)).nonzero()[:, 0]
     if how == "random":
@@ -184,8 +191,7 @@ def write_pages(
     with atomic_directory(directory) as draft:
         for number, start in enumerate(range(0, len(strips), per_page), start=1):
             page = draw_page(strips[start : start + per_page], title=title)
-
-            page.save(draft / f"strips-{number}.png", format="PNG", optimize=True)
+            page.save(draft / f"strips-{number}.png", format="PNG")
     return sorted(Path(directory).glob("strips-*.png"), key=lambda path: (len(path.name), path.name))
 
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from typing import cast as cast_to
 
 import numpy as np
-import torch
 
-from understudy.data import Manifest, open_dataset
+from understudy.data import Manifest
 from understudy.data.table import Table, write_table
 from understudy.errors import UserError
-from understudy.evaluation import Report, embed_pixels, metric_learning
-from understudy.models import Embedder, load
-from understudy.teachers import LiveTeacher, open_teacher
+from understudy.evaluation import Describing, Embedded, Options, Report, Settings, asymmetric
+from understudy.evaluation.comparing import against as compared
+from understudy.evaluation.inputs import Vectors
+from understudy.models import Embedder
+from understudy.search import Metric
 from understudy.training.device import find_device
 from understudy.training.progress import Reporter
+from understudy.verbs.cast import Cast
+from understudy.verbs.plans import Plan
+from understudy.verbs.plans import plan as planned
+from understudy.verbs.provenance import provenance
+from understudy.verbs.showing import Shown, StripsOf, show
+from understudy.verbs.sides import Side, Whiten, pair
+from understudy.verbs.sources import Images, Maker, loaded
 
 
 def embed(
@@ -49,22 +61,50 @@ def embed(
     out = Path(out)
     if out.exists():
         raise UserError(f"{str(out)!r} exists already: pass another place for the table or remove it first")
-    model = _loaded(model)
-    source = _Source(data, split, batch_size, device, skip_unreadable, reporter)
-    rows, vectors = source.embedded(model, source.rows)
-    ids = [source.dataset.manifest.ids[row] for row in rows]
+    model = loaded(model)
+    images = Images(
+        data,
+        device=find_device(device),
+        batch_size=batch_size,
+        skip_unreadable=skip_unreadable,
+        reporter=reporter,
+    )
+    rows = np.arange(len(images.manifest)) if split is None else images.rows(split)
+    vectors = images.embedded(model, rows)
     write_table(
-        out, vectors, ids, metadata={"teacher": model.config.backbone, "normalized": model.config.normalize}
+        out,
+        vectors.values,
+        [images.manifest.ids[row] for row in vectors.rows],
+        metadata={"teacher": model.config.backbone, "normalized": model.config.normalize},
     )
     return Table.open(out)
 
 
 def evaluate(
-    query: Embedder | str | Path,
+    query: Maker,
     data: str | Path | Manifest,
     *,
+    gallery: Maker | None = None,
+    protocol: str = "auto",
     split: str | None = None,
-    teacher: str | Path | None = None,
+    splits_name: str | None = None,
+    teacher: Maker | None = None,
+    against: Sequence[Maker] = (),
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
+    whiten: str | None = None,
+    whiten_split: str = "train",
+    whiten_dim: int | None = None,
+    ks: Sequence[int] | None = None,
+    map_ks: Sequence[int] = (),
+    full: bool = False,
+    metric: Metric = "cosine",
+    clustering: bool = False,
+    draws: int = 100,
+    confidence: float | None = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+    strips: StripsOf | None = None,
     batch_size: int = 256,
     device: str = "auto",
     skip_unreadable: bool = False,
@@ -72,94 +112,123 @@ def evaluate(
 ) -> Report:
     """Measures how a model, or a table of vectors, ranks a data set.
 
-    Every image of the split is a query against all others (the metric-learning protocol).
-
     Args:
-        query: A model, a saved model's directory, or an embedding table.
+        query: A model, a saved model's directory, a teacher's reference, or an embedding table.
         data: A data set's name, a manifest, or a folder of images.
-        split: Which split; none: ``test`` where there is one, else every row.
-        teacher: A teacher reference or a table of its vectors, to measure agreement with.
+        gallery: Another model or table that embeds the gallery: asymmetric retrieval, with both models alone
+            beside it as far as they have vectors of everything.
+        protocol: ``metric_learning``, ``query_gallery``, ``reid``, ``reid_multi``, ``single_shot``,
+            ``revisited``, or ``auto``: what the data is made for (see `understudy.verbs.plans.plan`).
+        split: For metric_learning, which split; none: ``test`` where there is one, else every row.
+        splits_name: An alternative split of the data set, such as ``detected-01`` of CUHK03.
+        teacher: A teacher's reference or a table of its vectors, to measure agreement with.
+        against: Other models or tables, measured on the same queries and compared by paired tests.
+        flip: Average each image's vector with its mirror image's.
+        scales: Average over these scales of the input, such as ``THREE_SCALES``.
+        whiten: ``pca`` or ``learned``: whiten the vectors.
+        whiten_split: The split that the whitening is fitted on; none of it may be measured.
+        whiten_dim: Keep so many of the whitened numbers; none: all.
+        ks: Cut-offs of Recall@K, CMC@K or mP@K; none: the protocol's own.
+        map_ks: Cut-offs of mAP@K.
+        full: Also mAP and mINP where the protocol leaves them out.
+        metric: ``cosine``, ``euclidean`` or ``dot``.
+        clustering: Also NMI, AMI and F1 of k-means (metric_learning only).
+        draws: How many galleries ``single_shot`` draws.
+        confidence: Of the bootstrap intervals over queries; None: no intervals.
+        resamples: How many bootstrap samples.
+        seed: Of everything that is drawn.
+        strips: Which retrieval strips to draw, and where to.
         batch_size: Images at a time.
         device: ``auto``, ``cpu``, ``cuda``, ….
         skip_unreadable: Leave unreadable images out instead of stopping.
         reporter: Shown the progress.
 
     Returns:
-        The report: ``.metrics``, ``.table()``, ``.to_json()``.
+        The report: ``.metrics``, ``.intervals``, ``.per_query``, ``.table()``, ``.to_json()``.
 
     Raises:
-        UserError: Something cannot be read, or there is nothing to measure.
+        UserError: Something cannot be read, the data has not what the protocol needs, or there is nothing to
+            measure.
     """
-    source = _Source(data, split, batch_size, device, skip_unreadable, reporter)
-    if split is None and len(source.dataset.manifest.rows("test")):
-        source.rows = source.dataset.manifest.rows("test")
-    rows, vectors = source.vectors(query, source.rows)
-    reference = None
-    if teacher is not None:
-        kept, reference = source.vectors(str(teacher), rows)
-        vectors, rows = vectors[np.isin(rows, kept)], kept
-    return metric_learning(vectors, source.dataset.manifest.label_codes()[rows], reference=reference)
+    options = _options(
+        ks, map_ks=map_ks, full=full, metric=metric, confidence=confidence, resamples=resamples, seed=seed
+    )
+    describing = Describing(flip, tuple(scales))
+    whitening = None if whiten is None else Whiten(whiten, whiten_split, whiten_dim)
+    if strips is not None:
+        strips.check(models=1 + len(against))
+    place = find_device(device)
+    images = Images(
+        data,
+        splits_name=splits_name,
+        device=place,
+        batch_size=batch_size,
+        skip_unreadable=skip_unreadable,
+        reporter=reporter,
+    )
+    plan = planned(images, protocol, split)
+    _check(plan, clustering=clustering, teacher=teacher is not None)
+    measured = np.union1d(plan.images, plan.query)
+    cast = Cast.open(images, describing, query=query, gallery=gallery, teacher=teacher, against=against)
+    if whitening is not None:
+        cast.whiten, cast.fitting = whitening, whitening.rows(images, measured)
+    cast.prepare(images, plan)
+    plan = plan.restricted(np.setdiff1d(measured, cast.unreadable))
+    reference = None if cast.guide is None else pair(cast.guide.embedded(plan))
+
+    def measure(asking: Vectors, asked: Vectors) -> Report:
+        return plan.measure(asking, asked, reference, options, clustering=clustering, draws=draws)
+
+    def shown(name: str, side: Side) -> Shown:
+        """A model's row: its queries in the gallery that is searched, for our own with each model alone."""
+        asking = cast.vectors(side, plan)
+        asked = asking if cast.index is None else cast.vectors(cast.index, plan)
+        query, base = pair(Embedded(asking.query, asked.gallery))
+        alone = cast.index is not None and side is cast.ours
+        report = asymmetric(measure, asking, asked) if alone else measure(query, base)
+        return Shown(name, report, query, base)
+
+    rivals = [shown(name, side) for name, side in cast.rivals.items()]
+    first = shown(cast.name if rivals else "", cast.ours)
+    report = first.report
+    if rivals:
+        report = compared(report, {rival.name: rival.report for rival in rivals}, seed=seed)
+    settings: dict[str, Any] = {
+        "split": plan.split,
+        "splits_name": splits_name,
+        "flip": flip,
+        "scales": list(scales),
+        "whiten": None if whitening is None else vars(whitening) | {"images": len(cast.fitting)},
+    }
+    report = replace(
+        report,
+        name=cast.name,
+        settings=report.settings | settings,
+        provenance=provenance(plan, place) | {"models": cast.facts()},
+    )
+    if strips is not None:
+        show(strips, plan, [first, *rivals], metric=metric, seed=seed)
+    return report
 
 
-def _loaded(model: Embedder | str | Path) -> Embedder:
-    return model if isinstance(model, Embedder) else load(model)
+def _options(ks: Sequence[int] | None, **others: Any) -> Options:
+    """The protocols' shared settings, checked before anything is embedded."""
+    options: dict[str, Any] = others if ks is None else {"ks": tuple(ks), **others}
+    try:
+        Settings(**options)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return cast_to("Options", options)
 
 
-class _Source:
-    """The images of a call, and how they are read and embedded."""
-
-    def __init__(
-        self,
-        data: str | Path | Manifest,
-        split: str | None,
-        batch_size: int,
-        device: str,
-        skip_unreadable: bool,
-        reporter: Reporter | None,
-    ) -> None:
-        self.dataset = open_dataset(data)
-        manifest = self.dataset.manifest
-        self.rows = np.arange(len(manifest)) if split is None else manifest.rows(split)
-        if not len(self.rows):
-            raise UserError(
-                f"{self.dataset.name!r} has no images in the split {split!r}: pass another --split"
-            )
-        self.batch_size = batch_size
-        self.device = find_device(device)
-        self.skip_unreadable = skip_unreadable
-        self.reporter = reporter or Reporter(quiet=True)
-
-    def embedded(self, model: Embedder, rows: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
-        """The rows that could be read, and their embeddings on the processor."""
-        pre = model.preprocessing
-        self.reporter.start("decode", total=len(rows))
-        pixels = self.dataset.pixels(
-            rows,
-            resize=pre.resize,
-            mode=pre.mode,
-            channels=pre.channels,
-            interpolation=pre.interpolation,
-            skip_unreadable=self.skip_unreadable,
-            progress=self.reporter.tick,
-            say=self.reporter.say,
-        ).to(self.device)
-        self.reporter.start("embed", total=len(pixels))
-        vectors = embed_pixels(
-            model.to(self.device), pixels, batch_size=self.batch_size, progress=self.reporter.tick
+def _check(plan: Plan, *, clustering: bool, teacher: bool) -> None:
+    if clustering and plan.protocol != "metric_learning":
+        raise UserError(
+            f"clustering figures belong to the protocol metric_learning and this is {plan.protocol}: leave "
+            "clustering out, or choose that protocol"
         )
-        self.reporter.stop()
-        return pixels.rows.cpu().numpy(), vectors.cpu()
-
-    def vectors(self, maker: Embedder | str | Path, rows: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
-        """The same from a model, a saved one, a table, or a teacher's reference."""
-        if isinstance(maker, Embedder):
-            return self.embedded(maker, rows)
-        if (Path(maker) / "table.json").is_file():
-            table = Table.open(maker)
-            return rows, torch.from_numpy(
-                table.read(table.rows([self.dataset.manifest.ids[row] for row in rows]))
-            )
-        opened = open_teacher(maker)
-        if not isinstance(opened, LiveTeacher):
-            raise UserError(f"the teacher {str(maker)!r} is not a model: pass a table of its vectors")
-        return self.embedded(opened.model, rows)
+    if teacher and plan.protocol == "single_shot":
+        raise UserError(
+            "agreement with a teacher is not measured over drawn galleries: leave the teacher out, or choose "
+            "the protocol reid"
+        )

@@ -1,0 +1,258 @@
+"""Which images an evaluation looks at, by which protocol, and what counts as found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from understudy.data import Dataset, Manifest
+from understudy.data.protocol import RELEVANCES
+from understudy.errors import UserError, unknown
+from understudy.evaluation import (
+    Options,
+    Report,
+    metric_learning,
+    multi_queries,
+    query_gallery,
+    reidentification,
+    revisited,
+    single_gallery_shot,
+)
+from understudy.evaluation.inputs import Vectors as Array
+from understudy.evaluation.revisited import LEVELS
+from understudy.verbs.sources import Images, Vectors
+
+ProtocolName = Literal[
+    "auto", "metric_learning", "query_gallery", "reid", "reid_multi", "single_shot", "revisited"
+]
+PROTOCOLS: tuple[str, ...] = get_args(ProtocolName)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured on a data set.
+
+    Attributes:
+        protocol: One of `PROTOCOLS` but ``auto``.
+        dataset: The data set.
+        split: The split of queries that are their own gallery; None where query and gallery are two, or for
+            all rows.
+        query: (n,) int64 manifest rows of the queries.
+        gallery: (m,) int64 manifest rows of the gallery.
+        shots: (k,) int64 manifest rows that multi-queries are averaged from.
+    """
+
+    protocol: str
+    dataset: Dataset
+    split: str | None
+    query: np.ndarray
+    gallery: np.ndarray
+    shots: np.ndarray
+
+    @property
+    def manifest(self) -> Manifest:
+        """The data set's table."""
+        return self.dataset.manifest
+
+    @property
+    def query_images(self) -> np.ndarray:
+        """The rows that query vectors are made of, ascending."""
+        return np.unique(self.shots if self.protocol == "reid_multi" else self.query)
+
+    @property
+    def images(self) -> np.ndarray:
+        """All rows that vectors are needed of, ascending."""
+        return np.union1d(self.query_images, self.gallery)
+
+    def restricted(self, readable: np.ndarray) -> Plan:
+        """The plan without images that could not be read."""
+        kept = [rows[np.isin(rows, readable)] for rows in (self.gallery, self.shots)]
+        single = self.protocol != "reid_multi"
+        query = self.query[np.isin(self.query, readable)] if single else self.query
+        return replace(self, query=query, gallery=kept[0], shots=kept[1])
+
+    def query_vectors(self, vectors: Vectors) -> Tensor:
+        """The vectors of the queries: as they are, or means of several images."""
+        if self.protocol != "reid_multi":
+            return vectors.of(self.query)
+        labels, cameras = self._labels(), self._cameras()
+        of_query = (labels[self.query], cameras[self.query])
+        return multi_queries(
+            *of_query, vectors.of(self.shots), labels[self.shots], cameras[self.shots]
+        ).vectors
+
+    @property
+    def shown(self) -> np.ndarray:
+        """The manifest row that stands for each query in `query_vectors`."""
+        if self.protocol != "reid_multi":
+            return self.query
+        pairs = np.stack([self._labels()[self.query], self._cameras()[self.query]])
+        codes, first = np.unique(pairs, axis=1, return_index=True)
+        shown: np.ndarray = self.query[first[(codes >= 0).all(0)]]
+        return shown
+
+    def measure(
+        self,
+        query: Array,
+        gallery: Array,
+        reference: tuple[Tensor, Tensor] | None,
+        options: Options,
+        *,
+        clustering: bool = False,
+        draws: int = 100,
+    ) -> Report:
+        """The protocol's report of one pair of embeddings; see `understudy.evaluation`."""
+        codes = self._labels()
+        if self.protocol == "metric_learning":
+            return metric_learning(
+                query,
+                codes[self.query],
+                gallery=None if gallery is query else gallery,
+                reference=None if reference is None else reference[0],
+                clustering=clustering,
+                **options,
+            )
+        if self.protocol == "revisited":
+            return revisited(query, gallery, *self._pairs(), reference=reference, **options)
+        labels = codes[self.shown], codes[self.gallery]
+        if self.protocol == "query_gallery":
+            known = bool((labels[0] >= 0).any()) and bool((labels[1] >= 0).any())
+            given = labels if known else (None, None)
+            return query_gallery(query, gallery, *given, reference=reference, **options)
+        cameras = self._cameras()[self.shown], self._cameras()[self.gallery]
+        if self.protocol == "single_shot":
+            return single_gallery_shot(query, gallery, *labels, *cameras, draws=draws, **options)
+        report = reidentification(query, gallery, *labels, *cameras, reference=reference, **options)
+        return replace(report, protocol=self.protocol)
+
+    def relation(self, queries: list[int]) -> Tensor:
+        """What each gallery image is to some queries, for strips.
+
+        Args:
+            queries: Places among `shown`.
+
+        Returns:
+            (q, m) int8: 1 right, 0 wrong, −1 not looked at. In revisited Oxford and Paris as on the medium
+            level.
+        """
+        if self.protocol == "revisited":
+            return self._relation_of_pairs(queries)
+        codes = self._labels()
+        rows = self.shown[queries]
+        table = (codes[rows][:, None] == codes[self.gallery]).astype(np.int8)
+        table[:, codes[self.gallery] < 0] = -1
+        if self.protocol == "metric_learning":
+            table[rows[:, None] == self.gallery] = -1
+        elif self.protocol != "query_gallery":
+            cameras = self._cameras()
+            table[(table == 1) & (cameras[rows][:, None] == cameras[self.gallery])] = -1
+        return torch.from_numpy(table)
+
+    def _relation_of_pairs(self, queries: list[int]) -> Tensor:
+        query_of, gallery_of, codes = self._pairs()
+        words = {word for word in RELEVANCES if word in {RELEVANCES[code] for code in np.unique(codes)}}
+        right, hidden = LEVELS["medium"] if words & {"easy", "hard"} else (("positive",), ("junk",))
+        worth = np.array(
+            [1 if word in right else -1 if word in hidden else 0 for word in RELEVANCES], np.int8
+        )
+        table = np.zeros((len(self.query), len(self.gallery)), np.int8)
+        table[query_of, gallery_of] = worth[codes]
+        return torch.from_numpy(table[queries])
+
+    def _labels(self) -> np.ndarray:
+        return self.manifest.label_codes()
+
+    def _cameras(self) -> np.ndarray:
+        codes = self.manifest.camera_codes()
+        assert codes is not None
+        return codes
+
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The ground truth in places among queries and gallery; pairs of what is not there are left out."""
+        assert self.dataset.protocol is not None
+        query, gallery, codes = self.dataset.protocol.rows(self.manifest)
+        places = [np.full(len(self.manifest), -1) for _ in range(2)]
+        for place, rows in zip(places, (self.query, self.gallery), strict=True):
+            place[rows] = np.arange(len(rows))
+        here = (places[0][query] >= 0) & (places[1][gallery] >= 0)
+        return places[0][query[here]], places[1][gallery[here]], codes[here]
+
+
+def plan(images: Images, protocol: str, split: str | None) -> Plan:
+    """Chooses the protocol and the rows.
+
+    ``auto``: a ground truth of pairs beside the manifest: revisited; splits ``query`` and ``gallery``: re-id
+    where all their images have a camera, else query_gallery; anything else, or where a split is named:
+    metric_learning.
+
+    Args:
+        images: The data.
+        protocol: One of `PROTOCOLS`.
+        split: The split whose images are queries and gallery at once; none: ``test`` where there is one, else
+            every row.
+
+    Raises:
+        UserError: There is no such protocol, or the data has not what it needs.
+    """
+    if protocol not in PROTOCOLS:
+        raise unknown("protocol", protocol, PROTOCOLS)
+    dataset, manifest = images.dataset, images.manifest
+    query, gallery, shots = (manifest.rows(name) for name in ("query", "gallery", "multi_query"))
+    if protocol == "auto":
+        protocol = _fitting(dataset, query, gallery) if split is None else "metric_learning"
+    if protocol == "metric_learning":
+        if split is not None:
+            rows = images.rows(split)
+        else:
+            rows = manifest.rows("test")
+            split = "test" if len(rows) else None
+            rows = rows if len(rows) else np.arange(len(manifest))
+        return Plan(protocol, dataset, split, rows, rows, rows[:0])
+    if split is not None:
+        raise UserError(
+            f"the protocol {protocol} looks at the splits 'query' and 'gallery': leave --split out, or "
+            "choose the protocol metric_learning"
+        )
+    _check(dataset, protocol)
+    return Plan(protocol, dataset, None, query, gallery, shots if protocol == "reid_multi" else shots[:0])
+
+
+def _check(dataset: Dataset, protocol: str) -> None:
+    """Refuses data that has not what a protocol of queries and a gallery needs."""
+    manifest, name = dataset.manifest, repr(dataset.name)
+    for split in ("query", "gallery"):
+        if not len(manifest.rows(split)):
+            raise UserError(
+                f"{name} has no images in the split {split!r}, which the protocol {protocol} needs: choose "
+                "the protocol metric_learning, or other data"
+            )
+    if protocol == "revisited" and dataset.protocol is None:
+        raise UserError(
+            f"{name} has no ground truth of pairs, which the protocol revisited needs: prepare roxford5k or "
+            "rparis6k, or choose another protocol"
+        )
+    if protocol in ("reid", "reid_multi", "single_shot") and manifest.cameras is None:
+        raise UserError(
+            f"{name} has no cameras, which the protocol {protocol} needs: add the column 'camera', or choose "
+            "the protocol query_gallery"
+        )
+    if protocol == "reid_multi" and not len(manifest.rows("multi_query")):
+        raise UserError(
+            f"{name} has no images in the split 'multi_query', which the protocol reid_multi averages: "
+            "choose the protocol reid, or prepare the data with its multi-query images"
+        )
+
+
+def _fitting(dataset: Dataset, query: np.ndarray, gallery: np.ndarray) -> str:
+    if not len(query) or not len(gallery):
+        return "metric_learning"
+    if dataset.protocol is not None:
+        return "revisited"
+    cameras = dataset.manifest.camera_codes()
+    if cameras is not None and bool((cameras[np.concatenate([query, gallery])] >= 0).all()):
+        return "reid"
+    return "query_gallery"
