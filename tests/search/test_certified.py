@@ -18,6 +18,12 @@ from understudy.search._scoring import Scoring
 PRECISIONS = ["bf16", "tf32"]
 
 
+@pytest.fixture(autouse=True)
+def small_galleries_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Low precision takes part although it would not be worth it."""
+    monkeypatch.setattr("understudy.search._certified._WORTH", 4)
+
+
 def whole(rows: int, dim: int, seed: int, *, high: int = 400) -> Tensor:
     """Whole numbers that low precision must round, whose products float32 holds exactly."""
     generator = torch.Generator().manual_seed(seed)
@@ -158,6 +164,16 @@ def test_tf32_means_float32_where_there_is_none() -> None:
     assert torch.equal(got[0], want[0])
     assert torch.equal(got[1], want[1])
     assert (tally.queries, tally.again, tally.share) == (300, 0, 0)
+
+
+def test_what_is_not_worth_it_is_searched_in_full_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, tally = whole(3000, 8, 8), Tally()
+    search.topk(points, points, 10, precision="bf16", tally=tally)
+    assert tally.share < 1
+    monkeypatch.setattr("understudy.search._certified._WORTH", 64)
+    monkeypatch.delattr(Coarse, "tile")
+    search.topk(points, points, 40, precision="bf16", tally=(tally := Tally()))
+    assert (tally.queries, tally.share) == (3000, 1)
 
 
 def test_few_queries_and_small_galleries() -> None:

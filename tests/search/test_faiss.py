@@ -43,11 +43,11 @@ def recall(found: Tensor, want: Tensor) -> float:
 def test_the_default_index_of_a_large_gallery_finds_nearly_all(monkeypatch: pytest.MonkeyPatch) -> None:
     want = search.topk(POINTS, POINTS, 10, exclude="self")[1]
     monkeypatch.setattr("understudy.search._faiss._SMALL", 100)
-    assert default_index(len(POINTS)) == "IVF216,Flat;nprobe=32"
+    assert default_index(len(POINTS)) == "IVF108,Flat;nprobe=16"
     found = search.topk(POINTS, POINTS, 10, exclude="self", backend="faiss")[1]
     assert recall(found, want) > 0.95
     assert torch.equal(found, search.topk(POINTS, POINTS, 10, exclude="self", backend="faiss")[1])
-    few = search.topk(POINTS, POINTS, 10, exclude="self", backend="faiss", faiss_index="IVF216,Flat")[1]
+    few = search.topk(POINTS, POINTS, 10, exclude="self", backend="faiss", faiss_index="IVF108,Flat")[1]
     assert 0.2 < recall(few, want) < recall(found, want)
 
 

@@ -20,6 +20,10 @@ _PROBE = 256
 _FAILING = 1 / 8
 """A larger share of queries searched again asks for more candidates."""
 
+_WORTH = 64
+"""Scoring more than this part of the gallery again costs as much as low precision saves: a gathered vector is
+read from memory for one product, while a tile's are read for many. Measured at 512 dimensions."""
+
 _GROWTH = 8
 """How many times the first number of candidates is still worth it."""
 
@@ -35,10 +39,10 @@ class Tally:
     Example:
         >>> from understudy.search import topk
         >>> tally = Tally()
-        >>> points = torch.randn(2000, 16, generator=torch.Generator().manual_seed(0))
+        >>> points = torch.randn(3000, 16, generator=torch.Generator().manual_seed(0))
         >>> _ = topk(points, points, 5, precision="bf16", tally=tally)
         >>> tally.queries, tally.share < 0.2
-        (2000, True)
+        (3000, True)
     """
 
     queries: int = 0
@@ -63,14 +67,14 @@ def search_certified(
 
     A query's result is certain when its k-th score exceeds all that a gallery row outside the candidates can
     have (`Coarse.reach`). Where more than an eighth of the queries are in doubt, the following ones get twice
-    the candidates; where eight times the first number does not suffice, or the gallery is not much larger
-    than k, the rest is searched in full precision at once.
+    the candidates; where eight times the first number does not suffice, or the candidates are more than a
+    64th of the gallery, the rest is searched in full precision at once.
     """
     queries, gallery = len(scoring.query), len(scoring.gallery)
     first = candidates = first_candidates(k)
     coarse: Coarse | None = None
     start = 0
-    while start < queries and candidates <= min(gallery // 4, _GROWTH * first):
+    while start < queries and candidates <= min(gallery // _WORTH, _GROWTH * first):
         coarse = coarse or Coarse(scoring, precision)
         if not coarse.usable:
             break

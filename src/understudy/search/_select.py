@@ -33,17 +33,19 @@ def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
         return values, columns
     values, columns = values.contiguous(), columns.contiguous()
     at_the_end = tied[rows, k - 1] if tied.shape[1] >= k else torch.zeros_like(rows, dtype=torch.bool)
-    _reorder(scores, columns, values, rows[~at_the_end])
+    _reorder(columns, values, rows[~at_the_end], scores.shape[1])
     for some in torch.split(rows[at_the_end], max(1, scores.shape[0] // 8)):
         _choose_again(scores[some], columns, values, some)
     return values, columns
 
 
-def _reorder(scores: Tensor, columns: Tensor, values: Tensor, rows: Tensor) -> None:
-    """The right columns were chosen; puts equal scores in ascending order of column, in place."""
-    ascending = columns[rows].sort(1).values
-    values[rows], order = scores[rows[:, None], ascending].sort(dim=1, descending=True, stable=True)
-    columns[rows] = ascending.gather(1, order)
+def _reorder(columns: Tensor, values: Tensor, rows: Tensor, width: int) -> None:
+    """The right columns were chosen; puts those of equal scores in ascending order, in place."""
+    some = values[rows]
+    group = torch.zeros_like(some, dtype=torch.int64)
+    group[:, 1:] = (some[:, 1:] != some[:, :-1]).cumsum(1)
+    group *= width
+    columns[rows] = (columns[rows] + group).sort(1).values - group
 
 
 def _choose_again(scores: Tensor, columns: Tensor, values: Tensor, rows: Tensor) -> None:

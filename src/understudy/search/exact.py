@@ -107,8 +107,9 @@ def blocks(
             ``search/_coarse.py`` for the bound of its error), score them again in float32 and search the
             queries for which the bound proves nothing again in float32: the result is that of ``"float32"``,
             as far as float32 decides it (scores equal but for the order in which a product is summed may
-            change places, as between block sizes). It pays where products are slow and k is small. TF32
-            exists on GPUs only; elsewhere it means float32.
+            change places, as between block sizes). It pays where products are slow and k is below about
+            a hundredth of the gallery; else the float32 search is taken at once. TF32 exists on GPUs only;
+            elsewhere it means float32.
         backend: ``"exact"``, or ``"faiss"`` for an approximate search by the library of that name, on the
             CPU: gallery rows may be missed, the scores of those found are float32 as ever.
         faiss_index: How faiss indexes the gallery: a string for its factory such as ``"Flat"``,

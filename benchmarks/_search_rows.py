@@ -1,0 +1,245 @@
+"""The rows of the search's table."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from _losses_table import Line, measure, say
+from _search_data import SMALL, Sizes, collapsed, products, reid
+from _search_memory import CUTS, in_fresh_process, judged
+from _search_reference import straightforward
+from torch import Tensor
+
+from understudy import search
+from understudy.evaluation import reidentification
+from understudy.metrics import RankedMetrics
+
+
+class Bench:
+    """All rows on one device.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        small: Sizes for a rehearsal.
+        features: A file of real features for the re-identification row.
+    """
+
+    def __init__(self, device: str, *, small: bool, features: Path | None) -> None:
+        self.device = torch.device(device)
+        self.small = small
+        self.sizes = SMALL if small else Sizes()
+        self.features = features
+        points, labels = products(self.sizes)
+        self.points, self.labels = points.to(self.device), labels.to(self.device)
+        self.positives = self.labels.bincount()[self.labels] - 1
+        say(f"{len(points)} products of {self.sizes.classes} classes, {points.shape[1]} dimensions")
+
+    def run(self, save: Callable[[list[Line]], None]) -> None:
+        """Measures row after row and saves the table after each."""
+        lines: list[Line] = []
+        for line, work in self._rows():
+            lines.append(measure(line, work))
+            save(lines)
+
+    def _rows(self) -> Iterator[tuple[Line, Callable[[], dict[str, float]]]]:
+        cuda = self.device.type == "cuda"
+        size = f"{self.sizes.images:,} × {self.sizes.dim}"
+        k, some = max(CUTS), self.points[: len(self.points) if cuda else self.sizes.some]
+        line = Line(
+            f"Recall@{{1,10,100,1000}} and MAP@R of {size}, all against all",
+            "≤ 1.3 × the product and top-k",
+            1.3,
+            note=f"against torch.mm and torch.topk at k = {k} on blocks of the same size, in turn",
+        )
+        yield line, self._against_bare
+        line = Line(f"extra memory of that pass, {size}", "< 1500 MB", 1500)
+        line.note = "torch.cuda.max_memory_allocated" if cuda else f"peak of a process, {len(some):,} queries"
+        yield line, lambda: self._memory("products", len(some))
+        if not cuda:
+            what = "P@1 and MAP@R against pytorch-metric-learning's AccuracyCalculator"
+            note = f"{size}, k = max_bin_count, its default search: faiss-cpu's flat index"
+            for precision in ("float32", "bf16"):
+                line = Line(f"{what}, {precision}", "≥ 2 × as fast", 2, at_least=True, note=note)
+                yield line, lambda precision=precision: self._against_calculator(precision)  # type: ignore[misc]
+        rows, queries = self.sizes.gallery, self.sizes.queries
+        line = Line(f"{queries:,} queries, the 10 nearest of {rows:,} × 128", "< 4000 MB extra", 4000)
+        yield line, lambda: self._memory("large", queries)
+        line = Line("Market-1501's protocol", "≥ 10 × the NumPy form", 10, at_least=True)
+        yield line, lambda: self._reid(line)
+        for name, points in (("", self.points), (" in a narrow cone", collapsed(self.points))):
+            for precision in ("bf16", "tf32") if cuda else ("bf16",):
+                for k in (10, 1000):
+                    yield (
+                        Line(f"{precision} against float32, {len(some):,} queries of {size}{name}, k = {k}"),
+                        lambda k=k, precision=precision, points=points: self._lowered(  # type: ignore[misc]
+                            points[: len(some)], points, k, precision
+                        ),
+                    )
+        if not cuda:
+            yield Line(f"faiss's default index against the exact search, {size}, k = 10"), self._faiss
+
+    def _against_bare(self) -> dict[str, float]:
+        """One pass over all queries; after each block the bare form on the same queries."""
+        k = max(CUTS)
+        ours, bare = self._watch(), self._watch()
+        ranked = RankedMetrics(CUTS)
+        tile = torch.empty(0, device=self.device)
+        for _ in range(3 if self.device.type == "cuda" else 1):
+            ranked = RankedMetrics(CUTS)
+            with ours:
+                found = search.blocks(self.points, self.points, k, exclude="self")
+            while True:
+                with ours:
+                    block = next(found, None)
+                    if block is not None:
+                        ranked.update(*judged(block, self.labels, self.positives))
+                if block is None:
+                    break
+                here = slice(int(block.rows[0]), int(block.rows[-1]) + 1)
+                if len(tile) < len(block.rows):
+                    tile = torch.empty(len(block.rows), len(self.points), device=self.device)
+                    self._bare(here, tile, k)  # its first touch is nobody's time
+                with bare:
+                    self._bare(here, tile, k)
+            with ours:
+                figures = ranked.result()
+            say(f"ours {ours.seconds:.1f} s, bare {bare.seconds:.1f} s so far")
+        return {"×": ours.seconds / bare.seconds, "s": ours.seconds, "s bare": bare.seconds, **figures}
+
+    def _bare(self, here: slice, tile: Tensor, k: int) -> None:
+        some = tile[: here.stop - here.start]
+        torch.mm(self.points[here], self.points.T, out=some)
+        torch.topk(some, k, dim=1)
+
+    def _against_calculator(self, precision: search.Precision) -> dict[str, float]:
+        from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+
+        ours = self._watch()
+        with ours:
+            ranked = RankedMetrics((1,))
+            k = int(self.positives.max())
+            for block in search.blocks(self.points, self.points, k, exclude="self", precision=precision):
+                ranked.update(*judged(block, self.labels, self.positives))
+            figures = ranked.result()
+        if not hasattr(self, "_calculated"):
+            calculator = AccuracyCalculator(
+                include=("precision_at_1", "mean_average_precision_at_r"),
+                k="max_bin_count",
+                device=torch.device("cpu"),
+            )
+            theirs = self._watch()
+            with theirs, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                got = calculator.get_accuracy(self.points, self.labels)
+            self._calculated: tuple[float, dict[str, Any]] = theirs.seconds, got
+        seconds, got = self._calculated
+        difference = abs(figures["map@r"] - got["mean_average_precision_at_r"])
+        if difference > 1e-4 or abs(figures["recall@1"] - got["precision_at_1"]) > 1e-4:
+            raise ValueError(f"the figures differ: {figures} and {got}")
+        return {"×": seconds / ours.seconds, "s": ours.seconds, "s theirs": seconds, **figures}
+
+    def _memory(self, case: str, queries: int) -> dict[str, float]:
+        if self.device.type == "cpu":
+            return in_fresh_process(case, queries, small=self.small)
+        if case == "products":
+            return self._on_card(self._pass, 0)
+        query = torch.randn(queries, 128, device=self.device)
+        gallery = torch.randn(self.sizes.gallery, 128, device=self.device)
+        return self._on_card(lambda: search.topk(query, gallery, 10), 1)
+
+    def _pass(self) -> None:
+        ranked = RankedMetrics(CUTS)
+        for block in search.blocks(self.points, self.points, max(CUTS), exclude="self"):
+            ranked.update(*judged(block, self.labels, self.positives))
+
+    def _on_card(self, work: Callable[[], object], warm: int) -> dict[str, float]:
+        for _ in range(warm):
+            work()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        watch = self._watch()
+        with watch:
+            work()
+        return {"MB": (torch.cuda.max_memory_allocated() - before) / 1e6, "s": watch.seconds}
+
+    def _reid(self, line: Line) -> dict[str, float]:
+        data = reid(self.sizes, self.features)
+        line.note = f"{len(data.query):,} × {len(data.gallery):,} × {data.query.shape[1]}, {data.about}"
+        cuts = (1, 5, 10)
+        query, gallery = (torch.from_numpy(x).to(self.device) for x in (data.query, data.gallery))
+        labels = data.query_ids, data.gallery_ids, data.query_cameras, data.gallery_cameras
+        ours, theirs = self._watch(), self._watch()
+        reidentification(query[:64], gallery[:64], *(x[:64] for x in labels), ks=cuts)
+        for _ in range(3):
+            with ours:
+                report = reidentification(query, gallery, *labels, ks=cuts)
+        with theirs:
+            want = straightforward(data, cuts)
+        different = {name: report.metrics[name] - value for name, value in want.items()}
+        if max(map(abs, different.values())) > 2e-5:
+            raise ValueError(f"the figures differ: {different}")
+        seconds = ours.seconds / 3
+        return {"×": theirs.seconds / seconds, "s": seconds, "s NumPy": theirs.seconds, **want}
+
+    def _lowered(
+        self, query: Tensor, gallery: Tensor, k: int, precision: search.Precision
+    ) -> dict[str, float]:
+        full, low, tally = self._watch(), self._watch(), search.Tally()
+        search.topk(query[:300], gallery, k, precision=precision)
+        for _ in range(2):
+            with full:
+                want = search.topk(query, gallery, k)
+            with low:
+                got = search.topk(query, gallery, k, precision=precision, tally=tally)
+        difference = float((want[0] - got[0]).abs().max())
+        if difference > 2e-6:
+            raise ValueError(f"the scores differ by {difference}")
+        return {
+            "× the time": low.seconds / full.seconds,
+            "of queries searched again": tally.share,
+            "s": low.seconds / 2,
+            "of rows in another place": float((want[1] != got[1]).double().mean()),
+        }
+
+    def _faiss(self) -> dict[str, float]:
+        exact, theirs = self._watch(), self._watch()
+        some = self.points[: self.sizes.some]
+        with exact:
+            want = search.topk(some, self.points, 10)[1]
+        with theirs:
+            got = search.topk(some, self.points, 10, backend="faiss")[1]
+        found = (got[:, :, None] == want[:, None]).any(2).double().mean()
+        return {
+            "recall of the exact ten": float(found),
+            "s with training": theirs.seconds,
+            "s exact": exact.seconds,
+        }
+
+    def _watch(self) -> Watch:
+        return Watch(self.device)
+
+
+class Watch:
+    """Adds up the seconds of ``with`` blocks, the device's work included."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds = 0.0
+        self._cuda = device.type == "cuda"
+
+    def __enter__(self) -> None:
+        self._finish()
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._finish()
+        self.seconds += time.perf_counter() - self._start
+
+    def _finish(self) -> None:
+        if self._cuda:
+            torch.cuda.synchronize()
