@@ -87,8 +87,10 @@ class Lines:
         return staged.to(self.device, non_blocking=True)
 
     def _images(self, words: Tensor) -> Tensor:
-        each = words.view(torch.uint8)[:, : math.prod(self.shape)]
-        return each.contiguous().view(len(words), *self.shape)
+        size, lines = math.prod(self.shape), words.view(torch.uint8)
+        if lines.shape[1] != size:
+            lines = lines[:, :size].contiguous()
+        return lines.view(len(words), *self.shape)
 
 
 def as_words(lines: Tensor) -> Tensor:

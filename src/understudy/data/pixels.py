@@ -64,13 +64,12 @@ class Pixels:
 
     def gather(self, rows: Tensor) -> Tensor:
         """The images of some manifest rows, (len(rows), C, H, W) uint8 on ``device``."""
-        rows = rows.to(self._position.device, non_blocking=True)
-        return self._lines.take(self._position.index_select(0, rows))
+        return self._lines.take(self._position.index_select(0, _sent(rows, self._position.device)))
 
     def items(self, rows: Tensor, views: Views | None = None) -> Items:
         """The same with their rows (and views), as models take them."""
         views = None if views is None else views.to(self.device)
-        return Items(rows.to(self.device, non_blocking=True), self.gather(rows), views)
+        return Items(_sent(rows, self.device), self.gather(rows), views)
 
     def to(self, device: torch.device | str) -> Pixels:
         """The same images for another device: in its memory if they fit there, see `Lines.to`."""
@@ -80,3 +79,8 @@ class Pixels:
         lines = self._lines.to(device, self._places)
         stayed = lines.words is self._lines.words
         return Pixels(lines, self.rows, self._places if stayed else None)
+
+
+def _sent(rows: Tensor, device: torch.device) -> Tensor:
+    """Rows on a device; without waiting on the way there, for on the way back they would be read too early."""
+    return rows.to(device, non_blocking=device.type != "cpu")
