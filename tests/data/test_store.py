@@ -145,6 +145,16 @@ def test_a_changed_file_is_refused_and_its_shard_alone_done_again(photos: Path) 
     assert said == [f"1 of 11 image files are gone: '{place}' still holds their pixels"]
 
 
+def test_a_store_by_another_pillow_says_so(photos: Path) -> None:
+    place, said = pack(photos, **GREY).place, list[str]()
+    facts = json.loads((place / "store.json").read_text())
+    facts["versions"]["pillow"] = "1.7.8"
+    (place / "store.json").write_text(json.dumps(facts))
+    open_dataset(photos).pixels(**GREY, say=said.append)
+    assert said[0].startswith(f"'{place}' was packed by Pillow 1.7.8: ")
+    assert len(said) == 1
+
+
 def test_packing_again_does_nothing_when_nothing_changed(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

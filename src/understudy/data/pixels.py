@@ -82,5 +82,5 @@ class Pixels:
 
 
 def _sent(rows: Tensor, device: torch.device) -> Tensor:
-    """Rows on a device; without waiting on the way there, for on the way back they would be read too early."""
+    """Rows on a device, without waiting on the way there; on the way back they would be read too early."""
     return rows.to(device, non_blocking=device.type != "cpu")

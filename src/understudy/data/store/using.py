@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import PIL
 
 from understudy.data.decoding import refuse_unreadable
 from understudy.data.manifest import Manifest
@@ -58,6 +59,11 @@ def packed_pixels(
     if absent:
         say(f"{str(place)!r} lacks {absent} of {len(rows)} images: they are decoded from their files")
         return None
+    then = store.facts["versions"]["pillow"]
+    if then != PIL.__version__:
+        say(
+            f"{str(place)!r} was packed by Pillow {then}: {PIL.__version__} may decode to slightly other pixels"
+        )
     gone = _refuse_changed(store, manifest, rows, places)
     if gone:
         say(f"{gone} of {len(rows)} image files are gone: {str(place)!r} still holds their pixels")
