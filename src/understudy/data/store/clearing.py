@@ -6,7 +6,7 @@ from pathlib import Path
 
 from understudy.data.store.form import Form
 from understudy.data.store.opening import read_facts
-from understudy.data.store.places import FACTS, INDEX, LOCK, SHARDS, UNREADABLE
+from understudy.data.store.places import FACTS, INDEX, SHARDS, UNREADABLE
 from understudy.data.store.plan import Plan
 from understudy.errors import UserError
 
@@ -26,7 +26,7 @@ def refuse_strange(place: Path) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name in (FACTS, INDEX, UNREADABLE, LOCK) or name.endswith((*SHARDS, ".tmp"))
+    return name in (FACTS, INDEX, UNREADABLE) or name.endswith(SHARDS) or name.startswith(".")
 
 
 def make_way(place: Path, plan: Plan, overwrite: bool) -> None:

@@ -61,9 +61,7 @@ def packed_pixels(
         return None
     then = store.facts["versions"]["pillow"]
     if then != PIL.__version__:
-        say(
-            f"{str(place)!r} was packed by Pillow {then}: {PIL.__version__} may decode to slightly other pixels"
-        )
+        say(f"{str(place)!r} was packed by Pillow {then}: {PIL.__version__} may decode to other pixels")
     gone = _refuse_changed(store, manifest, rows, places)
     if gone:
         say(f"{gone} of {len(rows)} image files are gone: {str(place)!r} still holds their pixels")
