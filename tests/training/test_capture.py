@@ -68,7 +68,7 @@ def run(settings: Callable[..., dict[str, Any]], out: Path, **more: Any) -> list
     "more",
     [
         {"losses": [{"name": "hard_darkrank", "warmup": 8}], "optim": {"clip": 1.0}, "ema": 0.9},
-        {"losses": ["relative_teacher"], "optim": {"name": "sgd", "lr": 0.05}},
+        {"losses": ["relative_teacher"], "optim": {"name": "sgd", "lr": 0.001}},
         {"losses": [{"name": "soft_darkrank", "args": {"method": "sampled"}}]},
         {"losses": [], "teachers": {}, "s2sd": {"dims": [8, 12], "delay": 6}},
         {"losses": [{"name": "similarity_kl"}], "augment": {"num_views": 2, "flip": 0.5}},
