@@ -136,3 +136,5 @@ def test_what_is_missing_is_named() -> None:
         UserError, match=r"of \d+ pairs of a query's identity and camera have no image in the split"
     ):
         multi_queries(ql, qc, query[:4], ql[:4], qc[:4])
+    with pytest.raises(UserError, match="23 of 23 query images have no camera"):
+        multi_queries(ql, qc * 0 - 1, query, ql, qc)

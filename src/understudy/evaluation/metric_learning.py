@@ -9,9 +9,10 @@ import torch
 
 from understudy.evaluation.inputs import Labels, Vectors, as_labels, as_vectors
 from understudy.evaluation.lists import of_labels
-from understudy.evaluation.ranking import Ranking, measure, spread
+from understudy.evaluation.ranking import Ranking, measure
 from understudy.evaluation.report import Report
 from understudy.evaluation.settings import Options, Settings
+from understudy.evaluation.summary import spread
 from understudy.metrics.clustering import clustering_scores
 
 

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from understudy.evaluation.inputs import Labels, Vectors
 from understudy.evaluation.lists import of_labels
-from understudy.evaluation.ranking import Ranking, measure, spread
+from understudy.evaluation.ranking import Ranking, measure
 from understudy.evaluation.report import Report
 from understudy.evaluation.settings import Options, Settings
 from understudy.evaluation.sides import sides
+from understudy.evaluation.summary import spread
 
 
 def query_gallery(

@@ -15,7 +15,8 @@ from understudy.errors import UserError
 from understudy.evaluation.lists import Lists
 from understudy.evaluation.report import Report
 from understudy.evaluation.settings import Settings, within
-from understudy.metrics import RankedMetrics, RankMetrics, interval, neighbour_overlap
+from understudy.evaluation.summary import spread, summed_up
+from understudy.metrics import RankedMetrics, RankMetrics, neighbour_overlap
 
 _WANTED_BYTES = 256 * 2**20
 """How much the wanted rows of the queries that are looked at together may take."""
@@ -110,22 +111,6 @@ def measure(
         "unlabelled": unlabelled,
     }
     return summed_up(protocol, values, counts, settings, started)
-
-
-def summed_up(
-    protocol: str, values: dict[str, Tensor], counts: dict[str, int], settings: Settings, started: float
-) -> Report:
-    """The report of values of single queries: their means over those that are not NaN, and intervals."""
-    metrics, intervals = {}, {}
-    for name, value in values.items():
-        counted = value[~value.isnan()]
-        metrics[name] = float(counted.mean())
-        if settings.confidence is not None:
-            intervals[name] = interval(
-                counted, confidence=settings.confidence, resamples=settings.resamples, seed=settings.seed
-            )
-    seconds = round(time.perf_counter() - started, 3)
-    return Report(protocol, metrics, counts, settings.recorded(), seconds, intervals, values)
 
 
 def ranked_figures(
@@ -236,25 +221,3 @@ def agreement_figures(
     ours = torch.cat(nearest) if nearest else found(ranking.query, ranking.gallery)
     theirs = found(*ranking.reference)
     return {f"neighbour_overlap@{k}": neighbour_overlap(ours[:, :k], theirs[:, :k]).cpu() for k in cuts}
-
-
-def spread(values: dict[str, Tensor], rows: Tensor, count: int | None = None) -> dict[str, Tensor]:
-    """Values of some queries in the places of all; NaN elsewhere.
-
-    Args:
-        values: (r,) float64 by name, on the CPU.
-        rows: (r,) int64, which queries they are of; or a boolean for each query, true at r of them.
-        count: How many queries there are; none: as many as ``rows`` has entries.
-
-    Example:
-        >>> spread({"recall@1": torch.tensor([1.0])}, torch.tensor([False, True]))
-        {'recall@1': tensor([nan, 1.], dtype=torch.float64)}
-    """
-    places = rows.cpu()
-    spaces = {
-        name: torch.full((len(rows) if count is None else count,), torch.nan, dtype=torch.float64)
-        for name in values
-    }
-    for name, value in values.items():
-        spaces[name][places] = value.double()
-    return spaces

@@ -12,10 +12,11 @@ from torch import Tensor
 from understudy.errors import UserError
 from understudy.evaluation.inputs import Labels, Vectors, as_labels, as_vectors
 from understudy.evaluation.lists import joined, of_labels
-from understudy.evaluation.ranking import Ranking, measure, spread
+from understudy.evaluation.ranking import Ranking, measure
 from understudy.evaluation.report import Report
 from understudy.evaluation.settings import Options, Settings
-from understudy.evaluation.sides import sides
+from understudy.evaluation.sides import check_cameras, sides
+from understudy.evaluation.summary import spread
 
 CUTS = (1, 5, 10)
 """The ranks that CMC is usually given at."""
@@ -122,7 +123,7 @@ def multi_queries(
         The queries, ordered by identity and camera.
 
     Raises:
-        UserError: An identity and camera of a query has no image to average.
+        UserError: A query has no camera, or its identity and camera no image to average.
         ValueError: Shapes that do not fit together.
 
     Example:
@@ -133,7 +134,8 @@ def multi_queries(
     x = as_vectors("multi-query", images)
     labels = as_labels("query", query_labels, len(query_labels), x.device)
     cameras = as_labels("query", query_cameras, len(labels), x.device, what="cameras")
-    rows = torch.arange(len(labels), device=x.device)[(labels >= 0) & (cameras >= 0)]
+    rows = (labels >= 0).nonzero()[:, 0]
+    check_cameras("query", cameras[rows])
     codes, place = torch.unique(joined(labels[rows], cameras[rows]), return_inverse=True)
     first = rows.new_full((len(codes),), len(labels)).scatter_reduce(0, place, rows, "amin")
     shown = as_labels("multi-query", image_labels, len(x), x.device)

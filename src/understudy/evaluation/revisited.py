@@ -13,11 +13,12 @@ from understudy.data.protocol import RELEVANCES
 from understudy.errors import UserError
 from understudy.evaluation.inputs import Labels, Vectors, as_labels, as_pair, as_vectors
 from understudy.evaluation.lists import joined, of_pairs
-from understudy.evaluation.ranking import Ranking, agreement_figures, ranked_figures, summed_up
+from understudy.evaluation.ranking import Ranking, agreement_figures, ranked_figures
 from understudy.evaluation.reidentification import CUTS
 from understudy.evaluation.report import Report
 from understudy.evaluation.settings import Options, Settings
 from understudy.evaluation.sides import check_dimensions
+from understudy.evaluation.summary import summed_up
 
 LEVELS = {
     "easy": (("positive", "easy"), ("hard", "junk")),

@@ -54,12 +54,7 @@ class Sides:
         found = []
         for (side, cameras, rows), count in zip(sides, self.given, strict=True):
             codes = as_labels(side, cameras, count, device, what="cameras")[rows]
-            missing = int((codes < 0).sum())
-            if missing:
-                raise UserError(
-                    f"{missing} of {len(codes)} {side} images have no camera: re-identification needs one "
-                    "for each, fill the column or use the protocol query_gallery"
-                )
+            check_cameras(side, codes)
             found.append(codes)
         return found[0], found[1]
 
@@ -103,9 +98,29 @@ def sides(
     known = as_labels("gallery", gallery_labels, len(base), ours.device)
     query_rows, gallery_rows = query_rows[sought >= 0], gallery_rows[known >= 0]
     if theirs is not None:
-        theirs = theirs[0][query_rows], theirs[1][gallery_rows]
+        theirs = taking(theirs[0], query_rows), taking(theirs[1], gallery_rows)
     labels = sought[query_rows], known[gallery_rows]
-    return Sides(ours[query_rows], base[gallery_rows], query_rows, gallery_rows, labels, theirs, given)
+    ours, base = taking(ours, query_rows), taking(base, gallery_rows)
+    return Sides(ours, base, query_rows, gallery_rows, labels, theirs, given)
+
+
+def taking(vectors: Tensor, rows: Tensor) -> Tensor:
+    """Some rows in ascending order; the same tensor, not a copy, where they are all."""
+    return vectors if len(rows) == len(vectors) else vectors[rows]
+
+
+def check_cameras(side: str, cameras: Tensor) -> None:
+    """Refuses images without a camera where it counts.
+
+    Raises:
+        UserError: A camera number is negative.
+    """
+    missing = int((cameras < 0).sum())
+    if missing:
+        raise UserError(
+            f"{missing} of {len(cameras)} {side} images have no camera: re-identification needs one for "
+            "each, fill the column or use the protocol query_gallery"
+        )
 
 
 def check_dimensions(query: Tensor, gallery: Tensor) -> None:

@@ -13,11 +13,11 @@ from understudy import search
 from understudy.errors import UserError
 from understudy.evaluation.inputs import Labels, Vectors
 from understudy.evaluation.lists import of_labels
-from understudy.evaluation.ranking import spread, summed_up
 from understudy.evaluation.reidentification import CUTS
 from understudy.evaluation.report import Report
 from understudy.evaluation.settings import Options, Settings, within
 from understudy.evaluation.sides import Sides, sides
+from understudy.evaluation.summary import spread, summed_up
 
 
 def single_gallery_shot(

@@ -23,7 +23,7 @@ COLOURS: dict[Relation, str] = {"right": "#2a9d4a", "wrong": "#d23c3c"}
 _INK, _FAINT, _GROUND, _MAT = "#1f2328", "#6a737d", "#ffffff", "#f2f3f5"
 
 _MARGIN, _GAP, _BORDER, _BREATH = 24, 6, 4, 18
-_CAPTION, _SMALL = 17, 14
+_CAPTION, _SMALL, _LEAD = 17, 14, 3
 
 
 @dataclass(frozen=True)
@@ -152,14 +152,14 @@ def draw_page(strips: Sequence[Strip], *, height: int = 84, title: str = "") -> 
     tops = []
     for strip in strips:
         tops.append(total)
-        total += _CAPTION + _GAP + len(strip.rows) * (_row_head(strip) + cell[1] + _GAP) + _BREATH
+        total += _CAPTION + _GAP + _LEAD + len(strip.rows) * (_row_head(strip) + cell[1] + _GAP) + _BREATH
     page = Image.new("RGB", (max(needed, _widest(heads, title)), total - _BREATH + _MARGIN), _GROUND)
     pen = ImageDraw.Draw(page)
     if title:
         pen.text((_MARGIN, _MARGIN), title, fill=_INK, font=_font(_CAPTION))
     for strip, head, top in zip(strips, heads, tops, strict=True):
         pen.text((_MARGIN, top), head, fill=_INK, font=_font(_CAPTION))
-        y = top + _CAPTION + _GAP
+        y = top + _CAPTION + _GAP + _LEAD
         _paste(page, strip.query, (_MARGIN, y + _row_head(strip)), (width, height), None)
         for row in strip.rows:
             if _row_head(strip):

@@ -21,8 +21,8 @@ from understudy.search import Metric
 from understudy.training.device import find_device
 from understudy.training.progress import Reporter
 from understudy.verbs.cast import Cast
+from understudy.verbs.choosing import plan as planned
 from understudy.verbs.plans import Plan
-from understudy.verbs.plans import plan as planned
 from understudy.verbs.provenance import provenance
 from understudy.verbs.showing import Shown, StripsOf, show
 from understudy.verbs.sides import Side, Whiten, pair
@@ -118,7 +118,7 @@ def evaluate(
         gallery: Another model or table that embeds the gallery: asymmetric retrieval, with both models alone
             beside it as far as they have vectors of everything.
         protocol: ``metric_learning``, ``query_gallery``, ``reid``, ``reid_multi``, ``single_shot``,
-            ``revisited``, or ``auto``: what the data is made for (see `understudy.verbs.plans.plan`).
+            ``revisited``, or ``auto``: what the data is made for (see `understudy.verbs.choosing.plan`).
         split: For metric_learning, which split; none: ``test`` where there is one, else every row.
         splits_name: An alternative split of the data set, such as ``detected-01`` of CUHK03.
         teacher: A teacher's reference or a table of its vectors, to measure agreement with.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from understudy.data import Dataset, Manifest
 from understudy.data.protocol import RELEVANCES
-from understudy.errors import UserError, unknown
 from understudy.evaluation import (
     Options,
     Report,
@@ -24,12 +22,7 @@ from understudy.evaluation import (
 )
 from understudy.evaluation.inputs import Vectors as Array
 from understudy.evaluation.revisited import LEVELS
-from understudy.verbs.sources import Images, Vectors
-
-ProtocolName = Literal[
-    "auto", "metric_learning", "query_gallery", "reid", "reid_multi", "single_shot", "revisited"
-]
-PROTOCOLS: tuple[str, ...] = get_args(ProtocolName)
+from understudy.verbs.sources import Vectors
 
 
 @dataclass(frozen=True)
@@ -37,7 +30,7 @@ class Plan:
     """What is measured on a data set.
 
     Attributes:
-        protocol: One of `PROTOCOLS` but ``auto``.
+        protocol: One of `understudy.verbs.choosing.PROTOCOLS` but ``auto``.
         dataset: The data set.
         split: The split of queries that are their own gallery; None where query and gallery are two, or for
             all rows.
@@ -180,79 +173,3 @@ class Plan:
             place[rows] = np.arange(len(rows))
         here = (places[0][query] >= 0) & (places[1][gallery] >= 0)
         return places[0][query[here]], places[1][gallery[here]], codes[here]
-
-
-def plan(images: Images, protocol: str, split: str | None) -> Plan:
-    """Chooses the protocol and the rows.
-
-    ``auto``: a ground truth of pairs beside the manifest: revisited; splits ``query`` and ``gallery``: re-id
-    where all their images have a camera, else query_gallery; anything else, or where a split is named:
-    metric_learning.
-
-    Args:
-        images: The data.
-        protocol: One of `PROTOCOLS`.
-        split: The split whose images are queries and gallery at once; none: ``test`` where there is one, else
-            every row.
-
-    Raises:
-        UserError: There is no such protocol, or the data has not what it needs.
-    """
-    if protocol not in PROTOCOLS:
-        raise unknown("protocol", protocol, PROTOCOLS)
-    dataset, manifest = images.dataset, images.manifest
-    query, gallery, shots = (manifest.rows(name) for name in ("query", "gallery", "multi_query"))
-    if protocol == "auto":
-        protocol = _fitting(dataset, query, gallery) if split is None else "metric_learning"
-    if protocol == "metric_learning":
-        if split is not None:
-            rows = images.rows(split)
-        else:
-            rows = manifest.rows("test")
-            split = "test" if len(rows) else None
-            rows = rows if len(rows) else np.arange(len(manifest))
-        return Plan(protocol, dataset, split, rows, rows, rows[:0])
-    if split is not None:
-        raise UserError(
-            f"the protocol {protocol} looks at the splits 'query' and 'gallery': leave --split out, or "
-            "choose the protocol metric_learning"
-        )
-    _check(dataset, protocol)
-    return Plan(protocol, dataset, None, query, gallery, shots if protocol == "reid_multi" else shots[:0])
-
-
-def _check(dataset: Dataset, protocol: str) -> None:
-    """Refuses data that has not what a protocol of queries and a gallery needs."""
-    manifest, name = dataset.manifest, repr(dataset.name)
-    for split in ("query", "gallery"):
-        if not len(manifest.rows(split)):
-            raise UserError(
-                f"{name} has no images in the split {split!r}, which the protocol {protocol} needs: choose "
-                "the protocol metric_learning, or other data"
-            )
-    if protocol == "revisited" and dataset.protocol is None:
-        raise UserError(
-            f"{name} has no ground truth of pairs, which the protocol revisited needs: prepare roxford5k or "
-            "rparis6k, or choose another protocol"
-        )
-    if protocol in ("reid", "reid_multi", "single_shot") and manifest.cameras is None:
-        raise UserError(
-            f"{name} has no cameras, which the protocol {protocol} needs: add the column 'camera', or choose "
-            "the protocol query_gallery"
-        )
-    if protocol == "reid_multi" and not len(manifest.rows("multi_query")):
-        raise UserError(
-            f"{name} has no images in the split 'multi_query', which the protocol reid_multi averages: "
-            "choose the protocol reid, or prepare the data with its multi-query images"
-        )
-
-
-def _fitting(dataset: Dataset, query: np.ndarray, gallery: np.ndarray) -> str:
-    if not len(query) or not len(gallery):
-        return "metric_learning"
-    if dataset.protocol is not None:
-        return "revisited"
-    cameras = dataset.manifest.camera_codes()
-    if cameras is not None and bool((cameras[np.concatenate([query, gallery])] >= 0).all()):
-        return "reid"
-    return "query_gallery"

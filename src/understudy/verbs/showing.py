@@ -12,7 +12,6 @@ from torch import Tensor
 from understudy import search
 from understudy.errors import UserError
 from understudy.evaluation import Report
-from understudy.evaluation.report import in_words
 from understudy.evaluation.strips import Row, Strip, check_choice, choose_queries, nearest, write_pages
 from understudy.verbs.plans import Plan
 
@@ -112,7 +111,7 @@ def show(
             [
                 Row(
                     model.name,
-                    f"{_SCORES[figure]} {in_words(figure, float(score[query]))}",
+                    f"{_SCORES[figure]} {100 * float(score[query]):.1f} %",
                     [
                         (plan.dataset.image(int(plan.gallery[row])), "right" if yes else "wrong")
                         for row, yes in zip(rows[place], right[place], strict=True)
