@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from understudy.metrics.average_precision import (
@@ -15,7 +16,7 @@ from understudy.metrics.average_precision import (
     average_precision_at_r,
     trapezoidal_average_precision,
 )
-from understudy.metrics.positions import check_positions, check_positives, ranks_of, share
+from understudy.metrics.positions import BEYOND, check_positions, check_positives, ranks_of, share
 from understudy.metrics.precision import inverse_negative_penalty, precision_at_k_revisited, r_precision
 from understudy.metrics.ranked import check_cutoffs, first_rank
 
@@ -31,6 +32,9 @@ WHOLE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 KINDS = ("recall", "cmc", *WHOLE, "mp")
 """What `RankMetrics` can gather; ``recall``, ``cmc`` and ``mp`` once for each cut-off."""
 
+_WAITING = 2**22
+"""Ranks that may wait to be measured: 32 MiB."""
+
 LIST_KINDS = ("recall", "cmc", "map@r", "r_precision")
 """What `RankedMetrics` can gather: what looks at the first results only."""
 
@@ -38,7 +42,7 @@ LIST_KINDS = ("recall", "cmc", "map@r", "r_precision")
 class RankMetrics:
     """Every measure of rankings whose positives' ranks arrive block by block.
 
-    It keeps a few numbers a query, never the ranks. Queries without positives are skipped and counted. The
+    It keeps a few numbers a query, never all ranks. Queries without positives are skipped and counted. The
     result does not depend on how the queries were cut into blocks or spread over processes.
 
     Args:
@@ -82,10 +86,12 @@ class RankMetrics:
         self.seen = 0
         self._rows: list[Tensor] = []
         self._values: list[dict[str, Tensor]] = []
+        self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @property
     def queries(self) -> int:
         """How many queries were counted, the skipped ones left out."""
+        self._settle()
         return sum(len(rows) for rows in self._rows)
 
     @property
@@ -96,6 +102,7 @@ class RankMetrics:
     @property
     def rows(self) -> Tensor:
         """The numbers of the counted queries (q,) int64, ascending: whose the values of `per_query` are."""
+        self._settle()
         return torch.cat([torch.empty(0, dtype=torch.int64), *self._rows]).sort().values
 
     def update(self, ranks: Tensor, positives: Tensor, rows: Tensor | None = None) -> None:
@@ -108,10 +115,10 @@ class RankMetrics:
             rows: (r,) int64, the queries' numbers; by default they are counted as they come.
 
         Raises:
-            ValueError: Wrong shapes or types, ranks out of order, or more of them than positives.
+            ValueError: Wrong shapes or types, ranks out of order, or more of them than positives; for ranks on
+                a GPU when the figures are read, so that a search need not wait.
         """
-        check_positions(ranks, positives)
-        self._add(ranks.cpu(), positives.cpu(), rows)
+        self._add(ranks, positives, rows)
 
     def merge(self, other: RankMetrics) -> None:
         """Takes in what another process has gathered of other queries, as if it had all been done here.
@@ -129,12 +136,14 @@ class RankMetrics:
                 "both accumulators count the same query: pass the queries' numbers as rows when each process "
                 "ranks a part of them"
             )
+        other._settle()
         self.seen += other.seen
         self._rows += other._rows
         self._values += other._values
 
     def per_query(self) -> dict[str, Tensor]:
         """Each measure's value for every counted query, in the order of `rows`: boolean or float64."""
+        self._settle()
         order = torch.cat([torch.empty(0, dtype=torch.int64), *self._rows]).argsort()
         empty = self._measured(torch.empty(0, 1, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
         parts = [empty, *self._values]
@@ -151,6 +160,8 @@ class RankMetrics:
         return type(self), self.ks, self.map_ks, self.kinds, self.normaliser
 
     def _add(self, ranks: Tensor, positives: Tensor, rows: Tensor | None) -> None:
+        if ranks.device.type == "cpu":  # elsewhere looking at values waits for the device: later, once
+            check_positions(ranks, positives)
         if rows is None:
             rows = torch.arange(self.seen, self.seen + len(ranks))
         elif rows.shape != positives.shape or rows.dtype != torch.int64:
@@ -158,9 +169,25 @@ class RankMetrics:
                 f"rows must be one int64 number for each of {len(positives)} queries, "
                 f"got {rows.dtype} of {tuple(rows.shape)}"
             )
-        counted = positives > 0
         self.seen += len(ranks)
-        self._rows.append(rows.cpu()[counted])
+        self._waiting.append((ranks, positives, rows))
+        if sum(some.numel() for some, _, _ in self._waiting) > _WAITING:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Measures what came since the last time, at once: block by block a GPU would wait for each."""
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        longest = max(ranks.shape[1] for ranks, _, _ in waiting)
+        padded = [F.pad(ranks, (0, longest - ranks.shape[1]), value=BEYOND) for ranks, _, _ in waiting]
+        ranks = torch.cat(padded).cpu()
+        positives = torch.cat([positives for _, positives, _ in waiting]).cpu()
+        rows = torch.cat([rows.cpu() for _, _, rows in waiting])
+        if padded[0].device.type != "cpu":
+            check_positions(ranks, positives)
+        counted = positives > 0
+        self._rows.append(rows[counted])
         self._values.append(self._measured(ranks[counted], positives[counted]))
 
     def _measured(self, ranks: Tensor, positives: Tensor) -> dict[str, Tensor]:
@@ -225,10 +252,8 @@ class RankedMetrics(RankMetrics):
         Raises:
             ValueError: Wrong shapes or types, or lists too short.
         """
-        ranks = ranks_of(relevant).cpu()
-        check_positives(positives, len(relevant))
-        positives = positives.cpu()
-        check_positions(ranks, positives)
+        ranks = ranks_of(relevant)
+        check_positives(positives, len(ranks))
         if self.ks or self.map_ks:
             check_cutoffs((*self.ks, *self.map_ks), relevant.shape[1])
         longest = int(positives.max()) if len(positives) else 0

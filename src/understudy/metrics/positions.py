@@ -31,6 +31,8 @@ def ranks_of(relevant: Tensor) -> Tensor:
         raise ValueError(
             f"relevant must be boolean (queries, results), got {relevant.dtype} of {tuple(relevant.shape)}"
         )
+    if relevant.device.type != "cpu":
+        return _ranks_on_device(relevant)
     rows, columns = relevant.nonzero(as_tuple=True)
     counts = torch.bincount(rows, minlength=len(relevant))
     most = int(counts.max()) if len(counts) else 0
@@ -38,6 +40,16 @@ def ranks_of(relevant: Tensor) -> Tensor:
     ranks = torch.full((len(relevant), most), BEYOND, dtype=torch.int64, device=relevant.device)
     ranks[rows, places] = columns + 1
     return ranks
+
+
+def _ranks_on_device(relevant: Tensor) -> Tensor:
+    """The same, waiting for the device once instead of three times."""
+    places = relevant.cumsum(1)
+    most = int(places[:, -1:].max()) if relevant.numel() else 0
+    ranks = torch.full((len(relevant), most + 1), BEYOND, dtype=torch.int64, device=relevant.device)
+    columns = torch.arange(1, relevant.shape[1] + 1, device=relevant.device).expand(relevant.shape)
+    # what is not relevant is written into a last column that nobody reads
+    return ranks.scatter_(1, torch.where(relevant, places - 1, most), columns)[:, :most]
 
 
 def found_among(ranks: Tensor, last: int | Tensor) -> Tensor:
