@@ -78,7 +78,7 @@ def products(sizes: Sizes) -> tuple[Tensor, Tensor]:
         counts[some] = (counts[some] + (1 if missing > 0 else -1)).clamp(2, 12)
     labels = torch.arange(sizes.classes).repeat_interleave(counts)
     labels = labels[torch.randperm(sizes.images, generator=generator)]
-    return clustered(labels, sizes.dim, 1.9, 1), labels
+    return clustered(labels, sizes.dim, 2.5, 1), labels
 
 
 def collapsed(points: Tensor) -> Tensor:
@@ -102,5 +102,5 @@ def reid(sizes: Sizes, features: Path | None) -> Reid:
     gi = np.concatenate([gi, np.zeros(distractors, np.int64)])
     qc, gc = generator.integers(1, 7, len(qi)), generator.integers(1, 7, len(gi))
     clusters = np.where(gi > 0, gi, sizes.identities + np.arange(len(gi)) % (2 * sizes.identities))
-    points = clustered(torch.from_numpy(np.concatenate([qi, clusters])), sizes.dim, 1.9, 2).numpy()
+    points = clustered(torch.from_numpy(np.concatenate([qi, clusters])), sizes.dim, 4.0, 2).numpy()
     return Reid(points[: len(qi)], points[len(qi) :], qi, gi, qc, gc, "clustered random vectors")

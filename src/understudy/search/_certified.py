@@ -157,7 +157,7 @@ def rescored(scoring: Scoring, columns: Tensor, k: int, block_bytes: int) -> tup
     return scores, columns.gather(1, places)
 
 
-_CACHED = 2**20
+_CACHED = 2**22
 """Gathered vectors are read again at once: on a CPU they should still be in its cache."""
 
 
