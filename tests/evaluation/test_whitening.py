@@ -25,7 +25,7 @@ def plain_learned(x: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple
     difference = x[:, first] - x[:, second]
     similar = difference @ difference.T / difference.shape[1]
     p = np.linalg.inv(np.linalg.cholesky(similar))
-    spread = p @ (x[:, first] - m)
+    spread = p @ (x - m)
     values, vectors = np.linalg.eig(spread @ spread.T)
     return m[:, 0], np.real(vectors[:, values.argsort()[::-1]]).T @ p
 
@@ -48,7 +48,7 @@ def plain_apply(x: np.ndarray, m: np.ndarray, p: np.ndarray, dim: int) -> np.nda
 @pytest.mark.parametrize("kind", ["pca", "learned"])
 def test_equals_the_plain_form_up_to_the_signs_of_eigenvectors(kind: str, dim: int) -> None:
     x, new = points(), points(9, seed=1)
-    first, second = np.arange(0, 60, 2), np.arange(1, 60, 2)
+    first, second = np.arange(0, 40, 2), np.arange(1, 40, 2)  # a third has no pair, and counts
     if kind == "pca":
         mean, projection = plain_pca(x)
         fitted = fit_pca(torch.from_numpy(x))

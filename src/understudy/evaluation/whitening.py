@@ -139,17 +139,17 @@ def fit_learned(vectors: Tensor, first: Tensor, second: Tensor) -> Whitening:
     """Learned whitening: what differs within matching pairs is made small, PCA then orders what is left.
 
     With C_S the mean of (x_i − x_j)(x_i − x_j)ᵀ over matching pairs, L Lᵀ = C_S and V the eigenvectors of
-    L⁻¹ Σ (x_i − m)(x_i − m)ᵀ L⁻ᵀ, the largest first, P = Vᵀ L⁻¹; m and the sum run over the pairs' first
-    members. That is Lw as its authors' code (cnnimageretrieval, ``whitenlearn``) has it. (The paper takes the
-    pairs that do not match for the second step; the scatter of the first members stands for them. Its
-    C_S^(−1/2) differs from L⁻¹ by a rotation, which V undoes.) As there, a C_S that is not positive definite
-    gets the smallest of 1e-10, 1e-9, … on its diagonal that makes it so.
+    L⁻¹ Σ (x_i − m)(x_i − m)ᵀ L⁻ᵀ, the largest first, P = Vᵀ L⁻¹; m is the mean of the pairs' first members,
+    the sum runs over all vectors. That is Lw as its authors' code (cnnimageretrieval, ``whitenlearn``) has
+    it. (The paper takes the pairs that do not match for the second step; the scatter of all vectors stands
+    for them. Its C_S^(−1/2) differs from L⁻¹ by a rotation, which V undoes.) As there, a C_S that is not
+    positive definite gets the smallest of 1e-10, 1e-9, … on its diagonal that makes it so.
 
     Source: Radenović, Tolias and Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI
     2018, section 3.4 (after Mikolajczyk and Matas, ICCV 2007).
 
     Args:
-        vectors: (n, d) of training images.
+        vectors: (n, d) of training images, those without a pair among them.
         first: (p,) int64 rows, one member of each matching pair.
         second: (p,) int64 rows, the other.
 
@@ -171,8 +171,11 @@ def fit_learned(vectors: Tensor, first: Tensor, second: Tensor) -> Whitening:
     mean = x.mean(0)
     differences = x - y
     lower = _cholesky(differences.T @ differences / len(x))
-    projected = torch.linalg.solve_triangular(lower, (x - mean).T, upper=False)
-    _, directions = torch.linalg.eigh(projected @ projected.T)
+    scatter = torch.zeros_like(lower)
+    for some in torch.split(vectors, _AT_ONCE):
+        projected = torch.linalg.solve_triangular(lower, (some.double() - mean).T, upper=False)
+        scatter += projected @ projected.T
+    _, directions = torch.linalg.eigh(scatter)
     inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower)).to(lower), upper=False)
     projection = directions.flip(1).T @ inverse
     return Whitening("learned", mean.cpu(), projection.contiguous().cpu())
