@@ -73,6 +73,42 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return call
 
 
+def every_file(place: Path) -> dict[str, bytes | None]:
+    """Every file with what is in it, and every folder, hidden ones too."""
+    found = sorted(place.rglob("*"))
+    return {str(path.relative_to(place)): path.read_bytes() if path.is_file() else None for path in found}
+
+
+@pytest.fixture
+def tree() -> Callable[[Path], dict[str, bytes | None]]:
+    return every_file
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of its own, in which the command runs."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def refused(command: Callable[..., Outcome], here: Path) -> Callable[..., str]:
+    """The sentence with which a command is refused, having left every file as it was."""
+
+    def call(*words: object) -> str:
+        before = every_file(here)
+        outcome = command(*words)
+        assert outcome.status == 2, outcome
+        assert outcome.out == ""
+        assert len(outcome.err.splitlines()) == 1, outcome.err
+        assert outcome.err.startswith("error: ")
+        assert every_file(here) == before
+        sentence: str = outcome.err.removeprefix("error: ").rstrip("\n")
+        return sentence
+
+    return call
+
+
 STUDENT: dict[str, Any] = {"backbone": "smallconv_8", "dim": 8, "input_size": [16, 16]}
 
 

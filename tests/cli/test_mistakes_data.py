@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,36 +23,9 @@ TRAIN = ("train", "--model", "smallconv_8", *TINY, "--out", "run", "--data")
 
 Command = Callable[..., Any]
 Refused = Callable[..., str]
+Tree = Callable[[Path], dict[str, bytes | None]]
 
-
-def tree(place: Path) -> dict[str, bytes | None]:
-    """Every file with what is in it, and every folder."""
-    found = sorted(place.rglob("*"))
-    return {str(path.relative_to(place)): path.read_bytes() if path.is_file() else None for path in found}
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def refused(command: Command, here: Path) -> Refused:
-    """The sentence with which a command is refused, having left every file as it was."""
-
-    def call(*words: object) -> str:
-        before = tree(here)
-        outcome = command(*words)
-        assert outcome.status == 2, outcome
-        assert outcome.out == ""
-        assert len(outcome.err.splitlines()) == 1, outcome.err
-        assert outcome.err.startswith("error: ")
-        assert tree(here) == before
-        sentence: str = outcome.err.removeprefix("error: ").rstrip("\n")
-        return sentence
-
-    return call
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture
@@ -212,6 +186,29 @@ def test_a_manifest_that_is_no_table(refused: Refused, content: bytes, says: str
     assert says in refused(*TRAIN, "items.csv")
 
 
+HEAD = "path,label,split\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("path,label,split,box\na.png,x,train,1 2 3\n", "'1 2 3' is not four whole numbers"),
+        (HEAD + "a.png,x,test\nb.png,x,test\n", "'m.csv' has no training images: check its `split` column"),
+        (
+            "text,label,split\nhello,x,train\nyou,x,train\nwe,y,val\nus,y,val\n",
+            "holds texts, and 'smallconv_8' embeds images",
+        ),
+        (
+            HEAD + "".join(f"{n}.png,{n // 4},train\n" for n in range(12)),
+            r"12 of 12 images cannot be read \('0.png' does not exist; .* and 9 more\): mend or remove them",
+        ),
+    ],
+)
+def test_a_manifest_with_a_mistake(refused: Refused, text: str, says: str) -> None:
+    Path("m.csv").write_text(text)
+    assert re.search(says, refused(*TRAIN, "m.csv"))
+
+
 def test_a_parquet_manifest_that_is_none(refused: Refused) -> None:
     Path("items.parquet").write_bytes(b"PAR1 no")
     assert "'items.parquet' is not a Parquet file" in refused(*TRAIN, "items.parquet")
@@ -299,7 +296,7 @@ def test_no_space(
 
 
 def test_no_space_for_a_report(
-    command: Command, here: Path, images: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, tree: Tree, here: Path, images: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = tree(here)
     monkeypatch.setattr(os, "fsync", full)
