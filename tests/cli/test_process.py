@@ -18,7 +18,6 @@ def run(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_start")
 def test_status_and_streams(taught: Path, tmp_path: Path) -> None:
     """Answers on standard output, everything else on standard error; 0, or 2 for a user's mistake."""
     words = ("train", "--data", taught / "images", "--model", "smallconv_8", *SMALL, "--json")

@@ -161,10 +161,9 @@ def start(study: Path, out: Path, *words: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_start")
 def test_a_killed_study_goes_on_and_redoes_nothing(command: Command, study: Path, tmp_path: Path) -> None:
     value = yaml.safe_load(study.read_text())
-    value["base"].update(steps=80, checkpoint_every=10)
+    value["base"].update(steps=40, checkpoint_every=5)
     study.write_text(yaml.safe_dump(value))
     out = tmp_path / "out"
     process = start(study, out)
@@ -188,7 +187,6 @@ def test_a_killed_study_goes_on_and_redoes_nothing(command: Command, study: Path
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_start")
 def test_runs_side_by_side_give_the_same_table(command: Command, study: Path, tmp_path: Path) -> None:
     value = yaml.safe_load(study.read_text())
     del value["rows"][2]["choose"]

@@ -332,11 +332,10 @@ def end(process: subprocess.Popen[str], run: Path, number: signal.Signals) -> st
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_start")
 def test_a_process_that_is_killed_and_then_stopped_ends_at_the_same_result(
     settings: Settings, teacher: dict[str, Any], tmp_path: Path
 ) -> None:
-    value = settings(teachers=teacher, **{**TAUGHT, "steps": 240, "checkpoint_every": 10})
+    value = settings(teachers=teacher, **{**TAUGHT, "steps": 120, "checkpoint_every": 5})
     out = tmp_path / "run"
     killed = start(value, tmp_path)
     end(killed, out, signal.SIGKILL)
@@ -345,8 +344,8 @@ def test_a_process_that_is_killed_and_then_stopped_ends_at_the_same_result(
     stopped = start(value, tmp_path, "--resume")
     said = end(stopped, out, signal.SIGTERM)
     assert stopped.returncode == 1
-    assert re.search(r"going on from step \d+ of 240", said)
-    assert re.search(r"stopped by SIGTERM after step \d+ of 240: .*--resume", said)
+    assert re.search(r"going on from step \d+ of 120", said)
+    assert re.search(r"stopped by SIGTERM after step \d+ of 120: .*--resume", said)
 
     resolved = config(yaml.safe_load((out / "config.yaml").read_text()))
     execute(resolved, out, resume=True)
