@@ -115,8 +115,8 @@ class RankMetrics:
             rows: (r,) int64, the queries' numbers; by default they are counted as they come.
 
         Raises:
-            ValueError: Wrong shapes or types, ranks out of order, or more of them than positives; for ranks on
-                a GPU when the figures are read, so that a search need not wait.
+            ValueError: Wrong shapes or types, ranks out of order, or more of them than positives; of ranks
+                on a GPU when the figures are read, so that a search need not wait.
         """
         self._add(ranks, positives, rows)
 
@@ -181,14 +181,16 @@ class RankMetrics:
         waiting, self._waiting = self._waiting, []
         longest = max(ranks.shape[1] for ranks, _, _ in waiting)
         padded = [F.pad(ranks, (0, longest - ranks.shape[1]), value=BEYOND) for ranks, _, _ in waiting]
-        ranks = torch.cat(padded).cpu()
-        positives = torch.cat([positives for _, positives, _ in waiting]).cpu()
+        ranks, positives = torch.cat(padded), torch.cat([positives for _, positives, _ in waiting])
         rows = torch.cat([rows.cpu() for _, _, rows in waiting])
+        if ranks.device.type not in ("cpu", "cuda"):  # others have no float64
+            ranks, positives = ranks.cpu(), positives.cpu()
         if padded[0].device.type != "cpu":
             check_positions(ranks, positives)
         counted = positives > 0
-        self._rows.append(rows[counted])
-        self._values.append(self._measured(ranks[counted], positives[counted]))
+        values = self._measured(ranks[counted], positives[counted])
+        self._rows.append(rows[counted.cpu()])
+        self._values.append({name: value.cpu() for name, value in values.items()})
 
     def _measured(self, ranks: Tensor, positives: Tensor) -> dict[str, Tensor]:
         first = first_rank(ranks, positives)

@@ -27,14 +27,13 @@ def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     values, columns = torch.topk(scores, min(k + 1, scores.shape[1]), dim=1)
     tied = (values[:, 1:] == values[:, :-1]) & (values[:, 1:] > -torch.inf)
-    values, columns = values[:, :k], columns[:, :k]
-    rows = tied.any(1).nonzero()[:, 0]
-    if len(rows) == 0:
-        return values, columns
-    values, columns = values.contiguous(), columns.contiguous()
-    at_the_end = tied[rows, k - 1] if tied.shape[1] >= k else torch.zeros_like(rows, dtype=torch.bool)
-    _reorder(columns, values, rows[~at_the_end], scores.shape[1])
-    for some in torch.split(rows[at_the_end], max(1, scores.shape[0] // 8)):
+    values, columns = values[:, :k].contiguous(), columns[:, :k].contiguous()
+    at_the_end = tied[:, k - 1 : k].any(1)
+    rows = (tied.any(1) & ~at_the_end).nonzero()[:, 0]
+    if len(rows):
+        _reorder(columns, values, rows, scores.shape[1])
+    rows = at_the_end.nonzero()[:, 0]
+    for some in torch.split(rows, max(1, scores.shape[0] // 8)) if len(rows) else ():
         _choose_again(scores[some], columns, values, some)
     return values, columns
 
