@@ -56,6 +56,9 @@ class Exclusion:
             scores.masked_fill_(self._asked(row_numbers, column_numbers), -torch.inf)
         if self.lists is not None:
             query_of, indices = self.lists.between(rows)
+            if len(columns) == self.lists.gallery:  # the usual case on a GPU, which need not be waited for
+                scores[query_of, indices] = -torch.inf
+                return
             inside = (indices >= columns.start) & (indices < columns.stop)
             scores[query_of[inside], indices[inside] - columns.start] = -torch.inf
 
