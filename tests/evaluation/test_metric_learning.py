@@ -128,7 +128,8 @@ def test_the_report_can_be_read_by_people_and_programs() -> None:
     report = metric_learning(points, labels, reference=points)
     read = json.loads(report.to_json())
     assert read["metrics"] == report.metrics
-    assert read["settings"] == {"ks": [1, 2, 4, 8], "overlap_ks": [10], "metric": "cosine"}
+    cuts = {"ks": [1, 2, 4, 8], "overlap_ks": [10]}
+    assert read["settings"] == cuts | {"metric": "cosine", "full": False, "clustering": False, "seed": 0}
     assert read["seconds"] >= 0
     assert "| neighbour_overlap@10 | 100.00 % |" in report.table().splitlines()
     assert f"| skipped | {report.counts['skipped']} |" in report.table().splitlines()

@@ -86,14 +86,13 @@ class Describing:
             UserError: The model does not take one of the scales.
         """
         for scale in self.scales:
-            smaller = x if scale == 1 else _resized(x, scale)
+            height, width = (int(side * scale) for side in x.shape[-2:])
             try:
-                embed(smaller)
+                embed(x if scale == 1 else _resized(x, scale))
             except (RuntimeError, AssertionError, ValueError, IndexError) as error:
-                height, width = smaller.shape[-2:]
                 raise UserError(
-                    f"{name!r} does not take inputs of {height}×{width} (scale {scale:.4g}): its input size "
-                    "is fixed, leave scales out or choose another backbone"
+                    f"{name!r} does not take inputs of {height}×{width} (scale {scale:.4g}), which is "
+                    "too small or another than its own: leave scales out or choose another backbone"
                 ) from error
 
 

@@ -93,11 +93,16 @@ def joined(first: Tensor, second: Tensor) -> Tensor:
     """One code for each pair of codes, equal where both are.
 
     Args:
-        first: (n,) int64, none negative.
+        first: (n,) int64, none negative, below 2**32.
         second: (n,) int64, none negative, below 2**31.
+
+    Raises:
+        ValueError: A code is too large: two pairs could become one.
 
     Example:
         >>> joined(torch.tensor([1, 1, 2]), torch.tensor([0, 0, 0])).unique(return_inverse=True)[1]
         tensor([0, 0, 1])
     """
+    if len(first) and (int(first.max()) >= 2**32 or int(second.max()) >= 2**31):
+        raise ValueError("labels must be below 2**32 and cameras below 2**31: number them from 0")
     return first * 2**31 + second

@@ -7,6 +7,7 @@ from typing import Unpack
 
 import torch
 
+from understudy.errors import UserError
 from understudy.evaluation.inputs import Labels, Vectors, as_labels, as_vectors
 from understudy.evaluation.lists import of_labels
 from understudy.evaluation.ranking import Ranking, measure
@@ -45,7 +46,7 @@ def metric_learning(
         ``neighbour_overlap@k`` where there is a reference.
 
     Raises:
-        UserError: There is nothing to measure, or an embedding is not finite.
+        UserError: There is nothing to measure or to compare clusters with, or an embedding is not finite.
         ValueError: Shapes that do not fit together, or settings out of range.
 
     Example:
@@ -79,6 +80,8 @@ def metric_learning(
             same = base is points
             points = points[kept]
             base = points if same else base[kept]
+    if clustering and codes is None:
+        raise UserError("no image has a label to compare clusters with: leave clustering out")
     wanted = None if codes is None else of_labels(codes, codes)
     ranking = Ranking(
         query=points,
@@ -91,6 +94,7 @@ def metric_learning(
     )
     report = measure("metric_learning", ranking, settings, unlabelled=unlabelled)
     report = replace(report, per_query=spread(report.per_query, kept))
+    report.settings["clustering"] = clustering
     if clustering and codes is not None:
         report.metrics.update(clustering_scores(points, codes, seed=settings.seed))
     return report

@@ -48,10 +48,14 @@ class Ranking:
 
     @property
     def candidates(self) -> int:
-        """How many gallery rows every query sees at least."""
-        if isinstance(self.excluded, Lists):
-            return len(self.gallery) - (int(self.excluded.length.max()) if len(self.excluded) else 0)
+        """What cut-offs are cut to: the gallery, less the query itself where it is in it."""
         return len(self.gallery) - (self.excluded == "self")
+
+    def overlaps(self, settings: Settings) -> tuple[int, ...]:
+        """The cut-offs of neighbour overlap: lists for which every query sees enough."""
+        hidden = self.excluded.length if isinstance(self.excluded, Lists) else None
+        most = 0 if hidden is None or not len(hidden) else int(hidden.max())
+        return within(settings.overlap_ks, max(1, self.candidates - most))
 
     def hidden_from(self, queries: Tensor) -> search.Exclude | None:
         """What some queries do not see, as `understudy.search` takes it."""
@@ -137,7 +141,7 @@ def ranked_figures(
         found = _by_ranks(ranking, settings, RankMetrics(ks, map_ks=map_ks, kinds=kinds))
     else:
         if ranking.reference is not None:
-            lists = max(lists, *within(settings.overlap_ks, ranking.candidates))
+            lists = max(lists, *ranking.overlaps(settings))
         found = _by_lists(ranking, settings, RankedMetrics(ks), lists, [] if nearest is None else nearest)
     return spread({name: value.cpu() for name, value in found.items()}, ranking.positives > 0)
 
@@ -204,7 +208,7 @@ def agreement_figures(
         (n,) float64 on the CPU by name.
     """
     assert ranking.reference is not None
-    cuts = within(settings.overlap_ks, ranking.candidates)
+    cuts = ranking.overlaps(settings)
 
     def found(query: Tensor, gallery: Tensor) -> Tensor:
         hidden = ranking.hidden_from(torch.arange(len(query), device=query.device))

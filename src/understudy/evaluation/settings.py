@@ -67,6 +67,8 @@ class Settings:
                 raise ValueError(f"{name} are whole numbers from 1, got {list(cuts)}")
         if self.map_ks and min(self.map_ks) < 1:
             raise ValueError(f"cut-offs of mAP@K are whole numbers from 1, got {list(self.map_ks)}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seeds are whole numbers from 0, below 2**63, got {self.seed}")
         if self.confidence is not None and not 0 < self.confidence < 1:
             raise ValueError(f"confidence lies between 0 and 1, 0.95 is usual, got {self.confidence}")
 
@@ -75,9 +77,9 @@ class Settings:
         facts: dict[str, Any] = {"ks": list(self.ks), "overlap_ks": list(self.overlap_ks)}
         if self.map_ks:
             facts["map_ks"] = list(self.map_ks)
-        facts["metric"] = self.metric
+        facts |= {"full": self.full, "metric": self.metric, "seed": self.seed}
         if self.confidence is not None:
-            facts |= {"confidence": self.confidence, "resamples": self.resamples, "seed": self.seed}
+            facts |= {"confidence": self.confidence, "resamples": self.resamples}
         return facts
 
 
