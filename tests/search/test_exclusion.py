@@ -94,3 +94,8 @@ def test_wrong_codes_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         search.topk(torch.ones(N, 1), torch.ones(M, 1), 1, exclude=search.SameCodes(query, gallery, never))
+
+
+def test_no_query_has_an_empty_table_of_exclusions() -> None:
+    none = torch.empty(0, 3, dtype=torch.int64)
+    assert search.topk(torch.ones(0, 2), torch.ones(4, 2), 2, exclude=none)[1].shape == (0, 2)

@@ -50,7 +50,7 @@ class Lists(NamedTuple):
         if len(exclude) != queries:
             raise ValueError(f"exclude needs one list for each of {queries} queries, got {len(exclude)}")
         if isinstance(exclude, Tensor):
-            table = exclude.to(device).view(queries, -1)
+            table = (exclude if exclude.ndim == 2 else exclude[:, None]).to(device)
             kept = table >= 0
             lengths, indices = kept.sum(1), table[kept]
         else:
