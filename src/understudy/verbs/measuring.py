@@ -154,6 +154,10 @@ def evaluate(
         ks, map_ks=map_ks, full=full, metric=metric, confidence=confidence, resamples=resamples, seed=seed
     )
     describing = Describing(flip, tuple(scales))
+    if whiten is None and whiten_dim is not None:
+        raise UserError(
+            f"{whiten_dim} whitened numbers were asked for and no whitening: choose pca or learned"
+        )
     whitening = None if whiten is None else Whiten(whiten, whiten_split, whiten_dim)
     if strips is not None:
         strips.check(models=1 + len(against))
@@ -167,7 +171,7 @@ def evaluate(
         reporter=reporter,
     )
     plan = planned(images, protocol, split)
-    _check(plan, clustering=clustering, teacher=teacher is not None)
+    _check(plan, clustering=clustering, teacher=teacher is not None, strips=strips is not None)
     measured = np.union1d(plan.images, plan.query)
     cast = Cast.open(images, describing, query=query, gallery=gallery, teacher=teacher, against=against)
     if whitening is not None:
@@ -204,7 +208,7 @@ def evaluate(
         report,
         name=cast.name,
         settings=report.settings | settings,
-        provenance=provenance(plan, place) | {"models": cast.facts()},
+        provenance=provenance(plan, place, cast.unreadable) | {"models": cast.facts()},
     )
     if strips is not None:
         show(strips, plan, [first, *rivals], metric=metric, seed=seed)
@@ -221,7 +225,11 @@ def _options(ks: Sequence[int] | None, **others: Any) -> Options:
     return cast_to("Options", options)
 
 
-def _check(plan: Plan, *, clustering: bool, teacher: bool) -> None:
+def _check(plan: Plan, *, clustering: bool, teacher: bool, strips: bool) -> None:
+    if (strips or clustering) and plan.protocol != "revisited" and not plan.labelled:
+        raise UserError(
+            "no image has a label to say what is right: leave strips and clustering out, or label the data"
+        )
     if clustering and plan.protocol != "metric_learning":
         raise UserError(
             f"clustering figures belong to the protocol metric_learning and this is {plan.protocol}: leave "

@@ -52,6 +52,11 @@ class Plan:
         return self.dataset.manifest
 
     @property
+    def labelled(self) -> bool:
+        """Whether some query has a label."""
+        return bool((self._labels()[self.query] >= 0).any())
+
+    @property
     def query_images(self) -> np.ndarray:
         """The rows that query vectors are made of, ascending."""
         return np.unique(self.shots if self.protocol == "reid_multi" else self.query)

@@ -10,22 +10,28 @@ import torch
 
 from understudy._version import __version__
 from understudy.data import Manifest
+from understudy.data.protocol import Protocol
 from understudy.verbs.plans import Plan
 
 
-def provenance(plan: Plan, device: torch.device) -> dict[str, Any]:
-    """The versions, the device and the data of an evaluation."""
+def provenance(plan: Plan, device: torch.device, unreadable: np.ndarray) -> dict[str, Any]:
+    """The versions, the device and the data of an evaluation, and the rows that could not be read."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    data: dict[str, Any] = {
+        "name": plan.dataset.name,
+        "sha256": manifest_hash(plan.manifest),
+        "queries": len(plan.query),
+        "gallery": len(plan.gallery),
+    }
+    if plan.protocol == "revisited" and plan.dataset.protocol is not None:
+        data["pairs_sha256"] = pairs_hash(plan.dataset.protocol)
+    if len(unreadable):
+        data["unreadable"] = [plan.manifest.ids[row] for row in unreadable.tolist()]
     return {
         "understudy": __version__,
         "torch": torch.__version__,
         "device": name,
-        "data": {
-            "name": plan.dataset.name,
-            "sha256": manifest_hash(plan.manifest),
-            "queries": len(plan.query),
-            "gallery": len(plan.gallery),
-        },
+        "data": data,
     }
 
 
@@ -45,3 +51,16 @@ def manifest_hash(manifest: Manifest) -> str:
     if manifest.boxes is not None:
         digest.update(np.ascontiguousarray(manifest.boxes, dtype=np.int64).tobytes())
     return digest.hexdigest()
+
+
+def pairs_hash(protocol: Protocol) -> str:
+    """A hash of a ground truth's pairs, in whatever order they are listed.
+
+    Example:
+        >>> pairs = [("q", "a", "easy"), ("q", "b", "junk")]
+        >>> pairs_hash(Protocol.of(pairs)) == pairs_hash(Protocol.of(pairs[::-1]))
+        True
+    """
+    columns = (protocol.query_ids, protocol.gallery_ids, protocol.relevance)
+    listed = sorted(zip(*(column.tolist() for column in columns), strict=True))
+    return hashlib.sha256(repr(listed).encode()).hexdigest()

@@ -20,9 +20,8 @@ _SCORES = {
     "medium/trapezoidal_map": "AP",
     "trapezoidal_map": "AP",
     "map@r": "AP@R",
-    "cmc@1": "CMC@1",
 }
-"""What a query's score is, the first of these figures that a report has."""
+"""What a query's score is, the first of these figures that a report has; else CMC at its first cut-off."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +89,7 @@ def show(
     Raises:
         UserError: Nothing was measured that says what is right, or the place cannot be written.
     """
-    figure = next((name for name in _SCORES if name in models[0].report.per_query), None)
-    if figure is None:
-        raise UserError("strips show what is right and what is wrong: this data has no labels to say it by")
+    figure, word = _score(models[0].report)
     scores = [model.report.per_query[figure] for model in models]
     chosen = choose_queries(scores, strips.count, strips.choose, seed=seed)
     relation = plan.relation(chosen)
@@ -111,7 +108,7 @@ def show(
             [
                 Row(
                     model.name,
-                    f"{_SCORES[figure]} {100 * float(score[query]):.1f} %",
+                    f"{word} {100 * float(score[query]):.1f} %",
                     [
                         (plan.dataset.image(int(plan.gallery[row])), "right" if yes else "wrong")
                         for row, yes in zip(rows[place], right[place], strict=True)
@@ -124,6 +121,19 @@ def show(
         for place, query in enumerate(chosen)
     ]
     return write_pages(drawn, strips.out, title=f"{plan.dataset.name}, {plan.protocol}")
+
+
+def _score(report: Report) -> tuple[str, str]:
+    """The figure that scores queries, and what it is called.
+
+    Raises:
+        UserError: Nothing was measured that says what is right.
+    """
+    cmc = [(name, name.upper()) for name in report.per_query if name.startswith("cmc@")]
+    known = [(name, word) for name, word in _SCORES.items() if name in report.per_query]
+    if not known and not cmc:
+        raise UserError("strips show what is right and what is wrong: this data has no labels to say it by")
+    return (known or cmc)[0]
 
 
 def _caption(plan: Plan, row: int) -> str:
