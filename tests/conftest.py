@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import multiprocessing
 import os
 import resource
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,6 +73,55 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         return Outcome(status, *capsys.readouterr())
 
     return call
+
+
+class Started:
+    """``understudy`` with words, in a process of its own that signals reach.
+
+    It is forked from a process that has imported the package and done nothing else: the seconds that imports
+    take are spent once for all of them.
+    """
+
+    def __init__(self, words: Sequence[object], said: Path) -> None:
+        multiprocessing.set_forkserver_preload(PRELOADED)
+        context = multiprocessing.get_context("forkserver")
+        self._said = said
+        self._process = context.Process(target=_command, args=([*map(str, words)], said))
+        self._process.start()
+
+    @property
+    def status(self) -> int | None:
+        """How it ended, the signal's number below 0; None while it runs."""
+        return self._process.exitcode
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def end(self) -> str:
+        """Waits for the end, and gives what it said on standard error."""
+        self._process.join(240)
+        assert self.status is not None
+        return self._said.read_text(encoding="utf-8")
+
+
+PRELOADED = [__name__, "torch._dynamo", "understudy.cli", "understudy.training.run"]
+
+
+def _command(words: list[str], said: Path) -> None:
+    from understudy.cli import main
+
+    with said.open("w", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.argv = ["understudy", *words]
+    main()
+
+
+@pytest.fixture
+def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Started]:
+    """Starts a command in a process of its own."""
+    return lambda *words: Started(words, tmp_path_factory.mktemp("said") / "stderr.txt")
 
 
 def every_file(place: Path) -> dict[str, bytes | None]:

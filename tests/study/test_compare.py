@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -155,25 +153,22 @@ def test_rows_that_share_a_seed_start_from_the_same_weights(
     assert results["tests"][0]["t"] == 0
 
 
-def start(study: Path, out: Path, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "understudy", "compare", str(study), "--out", str(out), *words]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
 @pytest.mark.slow
-def test_a_killed_study_goes_on_and_redoes_nothing(command: Command, study: Path, tmp_path: Path) -> None:
+def test_a_killed_study_goes_on_and_redoes_nothing(
+    command: Command, start: Callable[..., Any], study: Path, tmp_path: Path
+) -> None:
     value = yaml.safe_load(study.read_text())
     value["base"].update(steps=40, checkpoint_every=5)
     study.write_text(yaml.safe_dump(value))
     out = tmp_path / "out"
-    process = start(study, out)
+    process = start("compare", study, "--out", out)
     deadline = time.monotonic() + 400
     while not list(out.glob("runs/alone/seed-1/checkpoints/*.pt")):  # one run is finished, another under way
-        assert process.poll() is None, process.communicate()
+        assert process.status is None, process.end()
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=240)
+    process.send(signal.SIGKILL)
+    process.end()
     before = stamps(out)
     assert 3 <= len(before) < 6
     assert not (out / "results.json").exists()

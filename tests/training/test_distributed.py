@@ -35,10 +35,10 @@ DIM, TEACHER_DIM, CLASSES = 6, 9, 4
 def in_processes(world: int, work: Callable[[int, int, Path], None], folder: Path) -> None:
     """Runs ``work(rank, world, folder)`` in processes that share a gloo group.
 
-    They are forked from a process that has imported this module and done nothing else: the seconds that
+    They are forked from a process that has imported the package and done nothing else: the seconds that
     imports take are spent once.
     """
-    multiprocessing.set_forkserver_preload([__name__])
+    multiprocessing.set_forkserver_preload([__name__, "understudy.training.run"])
     mp.start_processes(  # type: ignore[attr-defined, no-untyped-call]
         _start, args=(world, work, folder), nprocs=world, start_method="forkserver"
     )

@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -310,22 +308,15 @@ def test_a_place_without_a_finished_run_says_so(tmp_path: Path) -> None:
         read_run(tmp_path)
 
 
-def start(value: dict[str, Any], folder: Path, *more: str) -> subprocess.Popen[str]:
-    file = folder / "run.yaml"
-    file.write_text(yaml.safe_dump(value))
-    words = [sys.executable, "-m", "understudy", "distill", str(file), "--out", str(folder / "run"), *more]
-    return subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def end(process: subprocess.Popen[str], run: Path, number: signal.Signals) -> str:
+def end(process: Any, run: Path, number: signal.Signals) -> str:
     """Sends a signal once there is a new checkpoint, and gives what was said on standard error."""
     old, deadline = set(run.glob("checkpoints/step-*.pt")), time.monotonic() + 400
     while set(run.glob("checkpoints/step-*.pt")) <= old:
-        assert process.poll() is None, process.communicate()
+        assert process.status is None, process.end()
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    process.send_signal(number)
-    said = process.communicate(timeout=240)[1]
+    process.send(number)
+    said: str = process.end()
     assert not (run / "summary.json").exists()
     assert "Traceback" not in said
     return said
@@ -333,17 +324,18 @@ def end(process: subprocess.Popen[str], run: Path, number: signal.Signals) -> st
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_and_then_stopped_ends_at_the_same_result(
-    settings: Settings, teacher: dict[str, Any], tmp_path: Path
+    settings: Settings, start: Callable[..., Any], teacher: dict[str, Any], tmp_path: Path
 ) -> None:
     value = settings(teachers=teacher, **{**TAUGHT, "steps": 120, "checkpoint_every": 5})
-    out = tmp_path / "run"
-    killed = start(value, tmp_path)
+    file, out = tmp_path / "run.yaml", tmp_path / "run"
+    file.write_text(yaml.safe_dump(value))
+    killed = start("distill", file, "--out", out)
     end(killed, out, signal.SIGKILL)
-    assert killed.returncode == -signal.SIGKILL
+    assert killed.status == -signal.SIGKILL
 
-    stopped = start(value, tmp_path, "--resume")
+    stopped = start("distill", file, "--out", out, "--resume")
     said = end(stopped, out, signal.SIGTERM)
-    assert stopped.returncode == 1
+    assert stopped.status == 1
     assert re.search(r"going on from step \d+ of 120", said)
     assert re.search(r"stopped by SIGTERM after step \d+ of 120: .*--resume", said)
 
