@@ -67,12 +67,14 @@ def prepare(
     ] = False,
 ) -> None:
     """Write the manifest of a data set in its official layout, counted against what was published."""
+    from understudy.data.manifest_files import check_ending
     from understudy.data.store import pack as pack_images
     from understudy.data.store import parse_size
     from understudy.training.progress import Reporter
 
     if name not in LAYOUTS:
         raise unknown("data-set layout", name, LAYOUTS)
+    check_ending(out)
     form = parse_size(pack) if pack is not None else None
     options = _options(name, LAYOUTS[name], partial=partial, boxes=boxes, texts=option or [])
     with Reporter() as reporter:

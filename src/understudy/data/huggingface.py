@@ -93,6 +93,12 @@ def item(path: Path) -> bytes | Path | None:
     return Path(content["path"])
 
 
+def saved_at(path: Path) -> int:
+    """When the set that a path names an item of was saved, in ns; -1 where it names none."""
+    folder, _, _ = str(path).rpartition(MARK)
+    return _changed(Path(folder)) if folder else -1
+
+
 @functools.lru_cache(maxsize=64)
 def _column(folder: str, split: str, column: str, changed: int) -> pa.ChunkedArray[Any]:
     """A column of encoded images, mapped into memory: never changed, so threads can read it at once."""
@@ -110,6 +116,6 @@ def _column(folder: str, split: str, column: str, changed: int) -> pa.ChunkedArr
 
 
 def _changed(folder: Path) -> int:
-    """When the set was saved, in ns."""
+    """When the set was saved, in ns; -1 where there is none."""
     both = (folder / "dataset_dict.json", folder / "state.json")
-    return max(file.stat().st_mtime_ns for file in both if file.is_file())
+    return max((file.stat().st_mtime_ns for file in both if file.is_file()), default=-1)

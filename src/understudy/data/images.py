@@ -84,7 +84,7 @@ def read_image(
     except (IsADirectoryError, PermissionError) as error:
         raise UnreadableImageError(f"{name} cannot be opened ({error.strerror})", "check the path") from error
     except UnidentifiedImageError as error:
-        empty = not (path.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes)
+        empty = not (source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes)
         what = "is empty (0 bytes)" if empty else "is not an image, or of a kind that Pillow does not read"
         raise UnreadableImageError(f"{name} {what}", "replace or remove it") from error
     except _NoItem as error:

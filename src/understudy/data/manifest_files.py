@@ -34,7 +34,7 @@ class _Table:
 
 def read_manifest_file(path: Path) -> Manifest:
     """See `understudy.data.manifest.read_manifest`."""
-    _check_ending(path)
+    check_ending(path)
     if not path.exists():
         raise UserError(f"the manifest {str(path)!r} does not exist: check the path")
     if path.is_dir():
@@ -45,7 +45,7 @@ def read_manifest_file(path: Path) -> Manifest:
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """See `understudy.data.manifest.Manifest.save`."""
-    _check_ending(path)
+    check_ending(path)
     columns = _as_columns(manifest, path.absolute().parent)
     with atomic_file(path) as draft:
         if path.suffix.lower() == ".csv":
@@ -60,7 +60,12 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
             pq.write_table(pa.table({name: pa.array(column) for name, column in columns.items()}), draft)
 
 
-def _check_ending(path: Path) -> None:
+def check_ending(path: Path) -> None:
+    """Refuses a path that no manifest can have.
+
+    Raises:
+        UserError: It ends in neither ``.csv`` nor ``.parquet``.
+    """
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise UserError(f"{str(path)!r} ends in neither .csv nor .parquet: a manifest is one of the two")
 

@@ -59,17 +59,24 @@ class Protocol:
             `RELEVANCES`.
 
         Raises:
-            UserError: An id is not in the manifest, or a relevance is unknown.
+            UserError: An id is not in the manifest, a relevance is unknown, or a pair comes twice.
         """
         row = {name: place for place, name in enumerate(manifest.ids)}
         code = {name: place for place, name in enumerate(RELEVANCES)}
-        return (
-            _numbers(self.query_ids, row, "query id", "is not in the manifest: prepare the data set again"),
-            _numbers(
-                self.gallery_ids, row, "gallery id", "is not in the manifest: prepare the data set again"
-            ),
-            _numbers(self.relevance, code, "relevance", f"is none of {', '.join(RELEVANCES)}: correct it"),
+        strange = "is not in the manifest: prepare the data set again"
+        queries = _numbers(self.query_ids, row, "query id", strange)
+        gallery = _numbers(self.gallery_ids, row, "gallery id", strange)
+        grades = _numbers(
+            self.relevance, code, "relevance", f"is none of {', '.join(RELEVANCES)}: correct it"
         )
+        _, first = np.unique(queries * len(row) + gallery, return_index=True)
+        if len(first) < len(queries):
+            place = np.setdiff1d(np.arange(len(queries)), first)[0]
+            raise UserError(
+                f"the pair of {self.query_ids[place]!r} and {self.gallery_ids[place]!r} is listed twice: "
+                "keep it once"
+            )
+        return queries, gallery, grades
 
 
 def protocol_path(manifest_path: str | Path) -> Path:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from understudy.data.manifest import Manifest
-from understudy.data.protocol import Protocol, protocol_path, write_protocol, write_split
+from understudy.data.manifest_files import check_ending
+from understudy.data.protocol import Protocol, protocol_path, split_path, write_protocol, write_split
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class Prepared:
     def save(self, path: str | Path) -> None:
         """Writes the manifest and its sidecars, each whole or not at all.
 
-        The manifest comes last: where the work is cut off before, its sidecars, which are checked against it
-        when they are read, say that it must be done again.
+        What lay beside an earlier manifest of that name goes. The manifest comes last: where the work is cut
+        off before, its sidecars, which are checked against it when they are read, say that it must be done
+        again.
 
         Args:
             path: The manifest, ``.csv`` or ``.parquet``.
@@ -46,13 +48,17 @@ class Prepared:
         Raises:
             UserError: Another ending, or a place that cannot be written.
         """
+        check_ending(Path(path))
+        for old in split_path(path, "").parent.glob("*.parquet"):
+            if old.stem not in self.splits:
+                old.unlink()
         for name, splits in self.splits.items():
             write_split(splits, path, name)
         if self.protocol is not None:
             write_protocol(self.protocol, path)
+        else:
+            protocol_path(path).unlink(missing_ok=True)
         self.manifest.save(path)
-        if self.protocol is None:
-            protocol_path(path).unlink(missing_ok=True)  # of what was prepared here before
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from understudy.data.manifest import Manifest
 
 _COLUMNS = ("id", "path", "box", "shard", "position", "hash", "size", "mtime_ns", "reason")
+_FACTS = {"plan", "form", "images", "unreadable", "shards", "index_checksum", "versions"}
 _AGAIN = "pack it again"
 
 
@@ -137,8 +138,11 @@ def read_facts(place: Path) -> dict[str, Any]:
             raise UserError(f"there is no pack at {str(place)!r}: check the path")
         raise UserError(f"the pack {str(place)!r} is not finished: {_AGAIN}, which goes on where it stopped")
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = dict(json.loads(path.read_text(encoding="utf-8")))
         known = facts["format"]
+        lacking = _FACTS - facts.keys() if known == FORMAT else ()
+        if lacking:
+            raise ValueError(f"it lacks {min(lacking)!r}")  # noqa: TRY301
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{str(path)!r} is damaged ({error}): remove the pack and {_AGAIN}") from error
     if known != FORMAT:
@@ -146,7 +150,7 @@ def read_facts(place: Path) -> dict[str, Any]:
             f"{str(place)!r} is a pack of format {known}, and this version reads {FORMAT}: remove it and "
             f"{_AGAIN}"
         )
-    return dict(facts)
+    return facts
 
 
 def read_index(place: Path, facts: dict[str, Any]) -> pa.Table:

@@ -60,7 +60,7 @@ def write_shard(
         states[place_in_shard] = found = state(path)
         image = dataset.image(row, channels)
         try:
-            alone = image if found == NO_FILE else None
+            alone = image if found[0] == NO_FILE[0] else None
             hashes[place_in_shard] = content_hash(path, manifest.box(row), alone)
         except OSError as error:
             raise UserError(f"{str(path)!r} cannot be read again ({error.strerror})") from error

@@ -8,15 +8,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from understudy.data.huggingface import saved_at
+
 NO_FILE = (-1, -1)
 
 
 def state(path: Path) -> tuple[int, int]:
-    """Size and time of change (in ns) of a file: cheap to compare; `NO_FILE` where there is none."""
+    """Size and time of change (in ns) of a file: cheap to compare; `NO_FILE` where there is none.
+
+    An item of a saved HuggingFace set has the size -1, and the time at which the set was saved.
+    """
     try:
         found = path.stat()
     except (OSError, ValueError):
-        return NO_FILE
+        return NO_FILE[0], saved_at(path)
     return found.st_size, found.st_mtime_ns
 
 
