@@ -127,10 +127,14 @@ def test_a_subset_is_divided_where_one_says(tree: Path) -> None:
     """Public subsets count classes from zero and put commas between the columns."""
     for file in ("images.txt", "image_class_labels.txt"):
         (tree / file).write_text((tree / file).read_text().replace(" ", ", "))
-    prepared = read(tree, last_training_class=1, partial=True, expected=EXPECTED)
+    prepared = read(tree, last_training_class=1, expected=EXPECTED)
     assert prepared.manifest.splits == ("train",) * 2 + ("test",) * 5
-    assert "2 of 4 training images (2 missing)" in prepared.notes[0]
-    assert "5 of 3 test images (2 too many)" in prepared.notes[0]
+    assert prepared.notes == []  # the parts are not the published ones, and all images are there
+    (tree / "images" / IMAGES[0][1]).unlink()
+    with pytest.raises(
+        UserError, match=r"whole data set: 6 of 7 images \(1 missing\); 1 listed and not there"
+    ):
+        read(tree, last_training_class=1, expected=EXPECTED)
 
 
 def test_opening_the_folder_itself(tree: Path) -> None:

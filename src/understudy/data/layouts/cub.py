@@ -21,6 +21,7 @@ PUBLISHED = {
     "test classes": 100,
 }
 
+_LAST_TRAINING_CLASS = 100
 _HOLDS = ("images.txt", "image_class_labels.txt", "images")
 
 
@@ -33,7 +34,7 @@ def read(
     path: str | Path,
     *,
     boxes: bool = False,
-    last_training_class: int = 100,
+    last_training_class: int = _LAST_TRAINING_CLASS,
     partial: bool = False,
     progress: Callable[[int, int], None] | None = None,
     expected: Mapping[str, int] = PUBLISHED,
@@ -47,7 +48,8 @@ def read(
         path: Holds ``images.txt``, ``image_class_labels.txt``, ``images/`` and, for boxes,
             ``bounding_boxes.txt``.
         boxes: Cut every bird out.
-        last_training_class: The number of the last class to train on.
+        last_training_class: The number of the last class to train on; with another than 100 the two parts are
+            counted together.
         partial: Go on with what is there.
         progress: Called with (done, total).
         expected: The published counts.
@@ -72,11 +74,7 @@ def read(
     labels = [PurePosixPath(name).parent.name for _, name in kept]
     notes = check(
         folder,
-        {
-            f"{kind} {what}": (found, expected[f"{kind} {what}"])
-            for kind, split in (("training", "train"), ("test", "test"))
-            for what, found in _count(labels, splits, split).items()
-        },
+        _counts(labels, splits, expected, official=last_training_class == _LAST_TRAINING_CLASS),
         absent=[f"images/{name}" for _, name in listed if name not in there],
         partial=partial,
     )
@@ -90,9 +88,21 @@ def read(
     )
 
 
-def _count(labels: list[str], splits: list[str], split: str) -> dict[str, int]:
-    inside = [label for label, other in zip(labels, splits, strict=True) if other == split]
-    return {"images": len(inside), "classes": len(set(inside))}
+def _counts(
+    labels: list[str], splits: list[str], expected: Mapping[str, int], *, official: bool
+) -> dict[str, tuple[int, int]]:
+    """What is there and what was published, of each part or, where they are others, of both together."""
+    if not official:
+        return {
+            what: (found, expected[f"training {what}"] + expected[f"test {what}"])
+            for what, found in (("images", len(labels)), ("classes", len(set(labels))))
+        }
+    counts = {}
+    for kind, split in (("training", "train"), ("test", "test")):
+        inside = [label for label, other in zip(labels, splits, strict=True) if other == split]
+        counts[f"{kind} images"] = len(inside), expected[f"{kind} images"]
+        counts[f"{kind} classes"] = len(set(inside)), expected[f"{kind} classes"]
+    return counts
 
 
 def _check_classes(file: Path, listed: list[list[str]], class_of: Mapping[str, int]) -> None:
