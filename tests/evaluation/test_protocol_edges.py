@@ -79,3 +79,15 @@ def test_what_is_drawn_can_be_drawn_again_from_the_report() -> None:
 def test_a_scale_that_leaves_no_pixel_is_refused() -> None:
     with pytest.raises(UserError, match="does not take inputs of 0×0"):
         Describing(scales=(0.01,)).check(lambda x: x.flatten(1), torch.zeros(1, 1, 16, 16), "any")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_vectors_too_large_to_be_squared_are_a_user_s_mistake(dtype: torch.dtype) -> None:
+    x = vectors().to(dtype)
+    x[4] = 1e25
+    with pytest.raises(UserError, match=r"too large in 1 of 6 rows \(4\): the model that made them"):
+        metric_learning(x, [0, 0, 1, 1, 2, 2])
+    assert metric_learning(x.double(), [0, 0, 1, 1, 2, 2]).counts["queries"] == 6
+    x[4] = torch.inf
+    with pytest.raises(UserError, match="not finite in 1 of 6 rows"):
+        metric_learning(x, [0, 0, 1, 1, 2, 2])

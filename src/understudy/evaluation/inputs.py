@@ -29,7 +29,7 @@ def as_vectors(name: str, vectors: Vectors, device: torch.device | None = None) 
 
     Raises:
         ValueError: Not an (n, d) matrix of floating-point numbers.
-        UserError: Rows that are not finite, naming the first of them.
+        UserError: Rows that are not finite, or too large to be squared, naming the first of them.
 
     Example:
         >>> as_vectors("student", np.array([[0.0, 1.0], [float("nan"), 0.0]]))
@@ -44,12 +44,16 @@ def as_vectors(name: str, vectors: Vectors, device: torch.device | None = None) 
             f"the {name} embeddings must be a floating-point (rows, dim) matrix, "
             f"got {vectors.dtype} of shape {tuple(vectors.shape)}"
         )
-    bad = (~torch.isfinite(vectors).all(1)).nonzero()[:, 0].tolist()
+    lengths = torch.linalg.vector_norm(
+        vectors.detach(), dim=1, dtype=torch.promote_types(vectors.dtype, torch.float32)
+    )
+    bad = (~torch.isfinite(4 * lengths.square())).nonzero()[:, 0].tolist()  # as `understudy.search` asks
     if bad:
         named = ", ".join(map(str, bad[:_NAMED])) + (", …" if len(bad) > _NAMED else "")
+        finite = bool(torch.isfinite(vectors[bad]).all())
         raise UserError(
-            f"the {name} embeddings are not finite in {len(bad)} of {len(vectors)} rows ({named}): "
-            "the model that made them has diverged, train it again"
+            f"the {name} embeddings are {'too large' if finite else 'not finite'} in {len(bad)} of "
+            f"{len(vectors)} rows ({named}): the model that made them has diverged, train it again"
         )
     return vectors.detach().to(device) if device is not None else vectors.detach()
 
