@@ -154,5 +154,5 @@ def test_no_ground_truth_and_no_image(tmp_path: Path) -> None:
         read(tmp_path)
     folder = make(tmp_path / "set")
     (folder / "jpg" / "bodleian_2.jpg").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"bodleian_2.jpg' is not an image that can be read"):
+    with pytest.raises(UserError, match=r"bodleian_2.jpg' cannot be read as an image"):
         read(folder)

@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path, PurePath
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from understudy.errors import UserError
 
@@ -104,6 +104,22 @@ def read_image(
             "correct the manifest's 'box' (left upper right lower)",
         )
     return image.crop(box)
+
+
+def read_header(path: Path) -> tuple[int, int, int]:
+    """Width and height of an image as its file stores it, and its EXIF orientation (1: upright, to 8).
+
+    Raises:
+        UnreadableImageError: It is not there, or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            return image.width, image.height, orientation if orientation in range(1, 9) else 1
+    except _BROKEN as error:
+        raise UnreadableImageError(
+            f"{str(path)!r} cannot be read as an image", "unpack the official archive again"
+        ) from error
 
 
 def list_images(folder: str | Path) -> list[Path]:

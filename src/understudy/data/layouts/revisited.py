@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from understudy.data.layouts._boxes import upright
 from understudy.data.layouts._counts import check
 from understudy.data.layouts.prepared import Layout, Prepared
 from understudy.data.manifest import Manifest
@@ -122,15 +122,8 @@ def _ids(gallery: list[str], queries: list[str], asked: list[int]) -> dict[int, 
 
 def _box(image: Path, corners: tuple[float, ...]) -> tuple[int, ...]:
     """A query's box in whole pixels, inside its image."""
-    left, upper, right, lower = map(round, corners)
-    try:
-        with Image.open(image) as opened:
-            width, height = opened.size
-    except OSError as error:
-        raise UserError(
-            f"{str(image)!r} is not an image that can be read: unpack the official archive again"
-        ) from error
-    box = max(0, left), max(0, upper), min(width, right), min(height, lower)
+    (width, height), (left, upper, right, lower) = upright(image, tuple(map(round, corners)))
+    box = max(0, int(left)), max(0, int(upper)), min(width, int(right)), min(height, int(lower))
     if box[0] >= box[2] or box[1] >= box[3]:
         raise UserError(
             f"{str(image)!r} has {width} × {height} pixels and its query the box "
