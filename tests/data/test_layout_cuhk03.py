@@ -163,6 +163,11 @@ def test_the_new_protocol_and_the_choice_of_a_split(tree: Path) -> None:
         open_dataset(tree / "m.parquet", split_name="labeled-01")
     with pytest.raises(UserError, match=r"CUHK03 has no split named 'new' here: known are detected-01"):
         read(tree, split="new", expected=EXPECTED)
+    (tree / "fresh").mkdir()
+    for words in ({"split": "new"}, {"expected": EXPECTED | {"test sets": 20}}):
+        with pytest.raises(UserError):
+            read(tree, images=tree / "fresh", **{"expected": EXPECTED} | words)
+    assert not list((tree / "fresh").iterdir())  # refused before images are taken out
 
 
 def test_taking_images_out_goes_on_where_it_was(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,9 @@ def read(
     root = Path(images) if images is not None else source.parent / "images"
     with opened(source) as file:
         names = {ours: image_names(file, theirs) for theirs, ours in BOXES.items()}
-        sets = test_sets(file)
+        splits, notes = _divide(source, names, test_sets(file), partial=partial, expected=expected)
+        if split not in splits:
+            raise UserError(f"CUHK03 has no split named {split!r} here: {suggest(split, splits)}")
         total = sum(map(len, names.values()))
         before = 0
         for ours, some in names.items():
@@ -89,6 +91,24 @@ def read(
             extract(file, root / ours, some, told)
             before += len(some)
     paths = [f"{ours}/{name}" for ours, some in names.items() for name in some]
+    manifest = Manifest.of_paths(
+        root,
+        paths,
+        labels=[_identity(name) for name in paths],
+        cameras=[_camera(name) for name in paths],
+    )
+    return Prepared(divided(manifest, splits[split], where=repr(str(source))), splits=splits, notes=notes)
+
+
+def _divide(
+    source: Path,
+    names: Mapping[str, Mapping[str, object]],
+    sets: Sequence[Sequence[tuple[int, int]]],
+    *,
+    partial: bool,
+    expected: Mapping[str, int],
+) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """All splits, counted, and what is to be said of them."""
     splits, notes = _classic_splits(names, sets, expected["validation identities"])
     identities = {_identity(name) for some in names.values() for name in some}
     counts = {
@@ -103,19 +123,11 @@ def read(
         if config is None:
             notes.append(f"without {_CONFIG.format(theirs)!r} there is no split '{ours}-new' (767/700)")
             continue
-        splits[f"{ours}-new"] = divided_new = _new_split(config, ours, set(names[ours]))
+        splits[f"{ours}-new"] = new = _new_split(config, ours, set(names[ours]))
         for part in ("train", "query", "gallery"):
-            counts[f"{ours} {part} images (767/700)"] = list(divided_new.values()).count(part)
-    notes = check(source, {part: (n, expected[part]) for part, n in counts.items()}, partial=partial) + notes
-    if split not in splits:
-        raise UserError(f"CUHK03 has no split named {split!r} here: {suggest(split, splits)}")
-    manifest = Manifest.of_paths(
-        root,
-        paths,
-        labels=[_identity(name) for name in paths],
-        cameras=[_camera(name) for name in paths],
-    )
-    return Prepared(divided(manifest, splits[split], where=repr(str(source))), splits=splits, notes=notes)
+            counts[f"{ours} {part} images (767/700)"] = list(new.values()).count(part)
+    differing = check(source, {part: (n, expected[part]) for part, n in counts.items()}, partial=partial)
+    return splits, differing + notes
 
 
 def _find(path: Path) -> Path:
