@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -20,6 +22,9 @@ from understudy.data.manifest import Manifest
 from understudy.data.protocol import Protocol
 from understudy.data.store import Store, pack
 from understudy.errors import UserError
+
+
+Command = Callable[..., Any]
 
 
 def save_set(folder: Path, seed: int) -> None:
@@ -45,6 +50,12 @@ def test_a_manifest_of_another_ending_leaves_nothing_behind(tmp_path: Path) -> N
     with pytest.raises(UserError, match="ends in neither"):
         prepared.save(tmp_path / "m.json")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_ending_is_refused_before_anything_is_read(command: Command, tmp_path: Path) -> None:
+    done = command("prepare", "folder", tmp_path / "nowhere", "-o", tmp_path / "m.json")
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert "m.json' ends in neither .csv nor .parquet" in done.err
 
 
 def test_a_pair_that_is_listed_twice_is_refused() -> None:
