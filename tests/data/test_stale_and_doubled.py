@@ -23,7 +23,6 @@ from understudy.data.protocol import Protocol
 from understudy.data.store import Store, pack
 from understudy.errors import UserError
 
-
 Command = Callable[..., Any]
 
 
