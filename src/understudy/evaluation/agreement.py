@@ -12,9 +12,7 @@ from understudy import search
 from understudy.errors import UserError
 from understudy.evaluation.inputs import Vectors, as_vectors
 from understudy.evaluation.report import Report
-from understudy.metrics.agreement import neighbour_overlap, rank_correlation
-from understudy.metrics.agreement_kendall import kendall_correlation
-from understudy.metrics.agreement_lists import list_distance
+from understudy.metrics import kendall_correlation, list_distance, neighbour_overlap, rank_correlation
 
 
 def agreement(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from understudy.metrics.accumulate import RankedMetrics, RankMetrics
 from understudy.metrics.agreement import neighbour_overlap, neighbour_overlap_at_k, rank_correlation
+from understudy.metrics.agreement_kendall import kendall_correlation
+from understudy.metrics.agreement_lists import list_distance
 from understudy.metrics.average_precision import (
     average_precision,
     average_precision_at_k,
@@ -39,6 +41,8 @@ __all__ = [
     "first_rank",
     "interval",
     "inverse_negative_penalty",
+    "kendall_correlation",
+    "list_distance",
     "map_at_k",
     "map_at_r",
     "mean_average_precision",
