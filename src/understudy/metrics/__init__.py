@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from understudy.metrics.accumulate import RankedMetrics, RankMetrics
+from understudy.metrics.accumulate import RankMetrics
+from understudy.metrics.accumulate_lists import RankedMetrics
 from understudy.metrics.agreement import neighbour_overlap, neighbour_overlap_at_k, rank_correlation
 from understudy.metrics.agreement_kendall import kendall_correlation
 from understudy.metrics.agreement_lists import list_distance
