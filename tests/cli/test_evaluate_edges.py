@@ -59,6 +59,20 @@ def test_what_could_not_be_read_is_in_the_report(command: Command, place: Path) 
     assert (beside["queries"], beside["gallery"]) == (2, 8)
 
 
+def test_a_multi_query_without_any_readable_image_is_left_out(command: Command, place: Path) -> None:
+    manifest = Manifest.of_paths(
+        place / "images",
+        [f"{n:02}.png" for n in range(12)],
+        labels=LABELS,
+        splits=["query", "gallery", "multi_query", "gallery"] * 3,
+        cameras=["a", "b", "a", "c"] * 3,
+    )
+    manifest.save(place / "multi.csv")
+    (place / "images" / "02.png").write_bytes(b"no image")
+    words = ("multi.csv", "--protocol", "reid_multi", "--skip-unreadable")
+    assert measured(command, MODEL, *words)["counts"]["queries"] == 2
+
+
 def test_the_ground_truth_is_in_the_report(command: Command, place: Path) -> None:
     hashes = []
     for word in ("easy", "hard"):

@@ -67,11 +67,18 @@ class Plan:
         return np.union1d(self.query_images, self.gallery)
 
     def restricted(self, readable: np.ndarray) -> Plan:
-        """The plan without images that could not be read."""
-        kept = [rows[np.isin(rows, readable)] for rows in (self.gallery, self.shots)]
-        single = self.protocol != "reid_multi"
-        query = self.query[np.isin(self.query, readable)] if single else self.query
-        return replace(self, query=query, gallery=kept[0], shots=kept[1])
+        """The plan without images that could not be read, or multi-queries that lost all of theirs."""
+        gallery, shots = (rows[np.isin(rows, readable)] for rows in (self.gallery, self.shots))
+        if self.protocol != "reid_multi":
+            query = self.query[np.isin(self.query, readable)]
+        else:
+            lost = set(self._seen(self.shots)) - set(self._seen(shots))
+            query = self.query[[pair not in lost for pair in self._seen(self.query)]]
+        return replace(self, query=query, gallery=gallery, shots=shots)
+
+    def _seen(self, rows: np.ndarray) -> list[tuple[int, int]]:
+        """The identity and the camera of some images."""
+        return list(zip(self._labels()[rows].tolist(), self._cameras()[rows].tolist(), strict=True))
 
     def query_vectors(self, vectors: Vectors) -> Tensor:
         """The vectors of the queries: as they are, or means of several images."""
