@@ -169,6 +169,7 @@ def open_dataset(reference: str | Path | Manifest, *, split_name: str | None = N
 def _open_folder(path: Path, split_name: str | None) -> Dataset:
     """A data set in its official layout, else any folder of images."""
     from understudy.data.layouts import LAYOUTS
+    from understudy.data.layouts._counts import IncompleteError
 
     name = path.resolve().name
     for key, layout in LAYOUTS.items():
@@ -178,7 +179,13 @@ def _open_folder(path: Path, split_name: str | None) -> Dataset:
                     f"{str(path)!r} must be prepared once: run `understudy prepare {key} {path} -o "
                     f"{key}.parquet` and pass {key}.parquet"
                 )
-            prepared = layout.read(path)
+            try:
+                prepared = layout.read(path)
+            except IncompleteError as error:
+                raise UserError(
+                    f"{error.what}: unpack the official archive again, or go on with what is there by "
+                    f"`understudy prepare {key} {path} --partial -o {key}.parquet` and pass {key}.parquet"
+                ) from error
             manifest = prepared.manifest
             if split_name is not None:
                 if split_name not in prepared.splits:

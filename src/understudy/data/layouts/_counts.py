@@ -10,6 +10,18 @@ from understudy.errors import UserError
 _NAMED = 3
 
 
+class IncompleteError(UserError):
+    """A data set that is not whole.
+
+    Attributes:
+        what: The first half of the sentence: what is missing.
+    """
+
+    def __init__(self, what: str, cure: str) -> None:
+        super().__init__(f"{what}: {cure}")
+        self.what = what
+
+
 def check(
     folder: str | Path,
     parts: Mapping[str, tuple[int, int]],
@@ -31,7 +43,7 @@ def check(
         Nothing where all is there; with ``partial`` a sentence that says what is not.
 
     Raises:
-        UserError: Some counts differ; every one of them is named.
+        IncompleteError: Some counts differ; every one of them is named.
 
     Example:
         >>> check("cub", {"training images": (5863, 5864), "classes": (200, 200)}, partial=True)
@@ -52,8 +64,8 @@ def check(
     )
     if partial:
         return [sentence]
-    raise UserError(
-        f"{sentence}: unpack the official archive again, or pass --partial to go on with what is there"
+    raise IncompleteError(
+        sentence, "unpack the official archive again, or pass --partial to go on with what is there"
     )
 
 
