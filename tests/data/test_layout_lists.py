@@ -62,6 +62,9 @@ def test_images_are_found_by_their_endings(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert images_under(tmp_path) == {"a.jpg", "deep/er/b.JPG"}
+    (tmp_path / "deep" / "up").symlink_to(tmp_path)  # a loop is walked once
+    assert images_under(tmp_path) == {"a.jpg", "deep/er/b.JPG"}
+    assert images_under(tmp_path / "nowhere") == set()
 
 
 def test_boxes_are_rounded_outwards_and_cut_to_their_images(tmp_path: Path) -> None:

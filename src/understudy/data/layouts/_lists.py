@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
-from understudy.data.images import ENDINGS
+from understudy.data.images import list_images
 from understudy.errors import UserError
 
 AGAIN = "unpack the official archive again"
@@ -107,9 +106,8 @@ def number(text: str, file: Path, what: str) -> int:
 
 
 def images_under(folder: Path) -> set[str]:
-    """The paths of all images under a folder, as lists name them: relative, with slashes."""
-    found: set[str] = set()
-    for place, _, files in os.walk(folder, followlinks=True):
-        prefix = "" if Path(place) == folder else Path(place).relative_to(folder).as_posix() + "/"
-        found.update(prefix + name for name in files if PurePath(name).suffix.lower() in ENDINGS)
-    return found
+    """The paths of all images under a folder, as lists name them: relative, with slashes.
+
+    Nothing where there is no such folder.
+    """
+    return {path.relative_to(folder).as_posix() for path in list_images(folder)} if folder.is_dir() else set()
