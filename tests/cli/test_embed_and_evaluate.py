@@ -154,3 +154,18 @@ def test_mistakes_are_one_sentence(
     assert done.err.startswith("error: ")
     assert done.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_agreement_looks_at_whole_rankings(
+    command: Command, model: Path, images: Path, tmp_path: Path
+) -> None:
+    report = json.loads(command("evaluate", model, images, "--teacher", model, "--agreement", "--json").out)
+    figures, queries = report["metrics"], report["counts"]["queries"]
+    assert figures["rank_correlation"] == pytest.approx(1.0)
+    assert figures["kendall_correlation"] == pytest.approx(1.0)
+    assert figures["list_distance@10"] == figures["footrule_distance@10"] == 0.0
+    assert figures["neighbour_overlap@10"] == 1.0
+    assert report["counts"]["correlated"] == queries
+    refused = command("evaluate", model, images, "--agreement")
+    assert refused.status == 2
+    assert "pass a teacher" in refused.err

@@ -44,6 +44,12 @@ def evaluate(
     teacher: Annotated[
         str | None, typer.Option(help="a teacher, or a table of its vectors, to measure agreement with")
     ] = None,
+    agreement: Annotated[
+        bool,
+        typer.Option(
+            "--agreement", help="with --teacher: also how alike whole rankings are (metric_learning)"
+        ),
+    ] = False,
     against: Annotated[
         list[str] | None,
         typer.Option(help="another model or table to compare with by paired tests; may be repeated"),
@@ -106,6 +112,7 @@ def evaluate(
         split=split,
         splits_name=splits_name,
         teacher=teacher,
+        agreement=agreement,
         against=against or (),
         flip=flip,
         scales=_listed("--scales", scales, float),

@@ -14,6 +14,7 @@ from understudy.data import Manifest
 from understudy.data.table import Table, write_table
 from understudy.errors import UserError
 from understudy.evaluation import Describing, Embedded, Options, Report, Settings, asymmetric
+from understudy.evaluation import agreement as rank_agreement
 from understudy.evaluation.comparing import against as compared
 from understudy.evaluation.inputs import Vectors
 from understudy.models import Embedder
@@ -89,6 +90,7 @@ def evaluate(
     split: str | None = None,
     splits_name: str | None = None,
     teacher: Maker | None = None,
+    agreement: bool = False,
     against: Sequence[Maker] = (),
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
@@ -122,6 +124,8 @@ def evaluate(
         split: For metric_learning, which split; none: ``test`` where there is one, else every row.
         splits_name: An alternative split of the data set, such as ``detected-01`` of CUHK03.
         teacher: A teacher's reference or a table of its vectors, to measure agreement with.
+        agreement: Also how alike whole rankings and lists are with the teacher's: correlations and distances
+            of lists (metric_learning only), see `understudy.evaluation.agreement`.
         against: Other models or tables, measured on the same queries and compared by paired tests.
         flip: Average each image's vector with its mirror image's.
         scales: Average over these scales of the input, such as ``THREE_SCALES``.
@@ -172,6 +176,11 @@ def evaluate(
     )
     plan = planned(images, protocol, split)
     _check(plan, clustering=clustering, teacher=teacher is not None, strips=strips is not None)
+    if agreement and (teacher is None or plan.protocol != "metric_learning"):
+        raise UserError(
+            "agreement compares every image's ranking of all others with a teacher's: pass a teacher and the "
+            "protocol metric_learning, or leave it out"
+        )
     measured = np.union1d(plan.images, plan.query)
     cast = Cast.open(images, describing, query=query, gallery=gallery, teacher=teacher, against=against)
     if whitening is not None:
@@ -195,6 +204,8 @@ def evaluate(
     rivals = [shown(name, side) for name, side in cast.rivals.items()]
     first = shown(cast.name if rivals else "", cast.ours)
     report = first.report
+    if agreement and reference is not None:
+        report = _agreeing(report, first.query, reference[0], metric)
     if rivals:
         report = compared(report, {rival.name: rival.report for rival in rivals}, seed=seed)
     settings: dict[str, Any] = {
@@ -213,6 +224,17 @@ def evaluate(
     if strips is not None:
         show(strips, plan, [first, *rivals], metric=metric, seed=seed)
     return report
+
+
+def _agreeing(report: Report, ours: Vectors, theirs: Vectors, metric: Metric) -> Report:
+    """The report with what `evaluation.agreement` knows besides the overlap of neighbours."""
+    found = rank_agreement(ours, theirs, (10,), metric=metric)
+    more = {name: value for name, value in found.metrics.items() if name not in report.metrics}
+    return replace(
+        report,
+        metrics=report.metrics | more,
+        counts=report.counts | {"correlated": found.counts["correlated"]},
+    )
 
 
 def _options(ks: Sequence[int] | None, **others: Any) -> Options:
