@@ -6,8 +6,12 @@ import numpy as np
 from _search_data import Reid
 
 
-def straightforward(data: Reid, cuts: tuple[int, ...]) -> dict[str, float]:
-    """CMC and mAP by a whole distance matrix, a full sort of every row and a loop over the queries."""
+def straightforward(data: Reid, cuts: tuple[int, ...], *, vectorised: bool) -> dict[str, float]:
+    """CMC and mAP by a whole distance matrix, a full sort of every row and a loop over the queries.
+
+    The toolkits (torchreid and those after it) divide the hits by their ranks in a list comprehension;
+    ``vectorised`` does that in NumPy too.
+    """
     query, gallery = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (data.query, data.gallery))
     distances = 1 - query @ gallery.T
     order = np.argsort(distances, axis=1)
@@ -25,7 +29,10 @@ def straightforward(data: Reid, cuts: tuple[int, ...]) -> dict[str, float]:
         curve[curve > 1] = 1
         curves.append(curve[: max(cuts)])
         found = right.sum()
-        hits = right.cumsum() / (np.arange(len(right)) + 1.0)
+        if vectorised:
+            hits = right.cumsum() / (np.arange(len(right)) + 1.0)
+        else:
+            hits = np.asarray([x / (i + 1.0) for i, x in enumerate(right.cumsum())])
         precisions.append((hits * right).sum() / found)
         penalties.append(found / (np.flatnonzero(right)[-1] + 1.0))
     mean = np.asarray(curves, dtype=np.float64).mean(0)
