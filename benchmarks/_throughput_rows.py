@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from _losses_gpu import Call, capture
 
 from understudy.config import OptimConfig
 from understudy.data import Augmentation, Pixels
@@ -66,7 +67,7 @@ def resident(setting: Setting, images: int) -> tuple[Pixels, np.ndarray]:
     return Pixels(tensor, torch.arange(images)), np.arange(images) // PER_CLASS
 
 
-def bare(setting: Setting, *, graph: bool, with_teacher: bool) -> Callable[[], None]:
+def bare(setting: Setting, *, graph: bool, with_teacher: bool) -> Call:
     """One step on a batch that lies on the device, rendered: student, and the teacher's forward pass."""
     student, loss = setting.embedder(setting.student).train(), MultiSimilarity()
     pre = student.preprocessing
@@ -91,7 +92,7 @@ def bare(setting: Setting, *, graph: bool, with_teacher: bool) -> Callable[[], N
         value.backward()
         optimiser.step()
 
-    return _recorded(step) if graph else step
+    return capture(step, setting.device) if graph else step
 
 
 def loop(setting: Setting, pixels: Pixels, labels: np.ndarray, kind: str, steps: int) -> list[float]:
@@ -140,17 +141,3 @@ def kept(teacher: LiveTeacher, pixels: Pixels) -> CachedTeacher:
     with torch.autocast("cuda", dtype=torch.bfloat16, enabled=pixels.tensor.device.type == "cuda"):
         cached.fill(pixels.gather, pixels.rows.to(pixels.tensor.device))
     return cached
-
-
-def _recorded(step: Callable[[], None]) -> Callable[[], None]:
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    replay: Callable[[], None] = graph.replay
-    return replay

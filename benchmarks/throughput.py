@@ -24,6 +24,7 @@ try:
 except ModuleNotFoundError:  # a checkout on a machine where the package is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from _losses_gpu import Call
 from _losses_table import Line, elapsed, markdown, measure, say
 from _throughput_rows import Setting, bare, loop, resident
 
@@ -99,7 +100,7 @@ def rows(setting: Setting, steps: int) -> list[tuple[Line, Callable[[], dict[str
     ]
 
 
-def rate(step: Callable[[], None], steps: int, setting: Setting) -> float:
+def rate(step: Call, steps: int, setting: Setting) -> float:
     """Images/s of a step, the median of three rounds after one to warm up."""
     rates = []
     for _ in range(4):

@@ -13,6 +13,7 @@ from understudy.search._certified import Tally
 from understudy.search._codes import SameCodes
 from understudy.search._exclusion import Exclude
 from understudy.search._memory import default_block_bytes
+from understudy.search._precision import full_float32
 from understudy.search._scoring import Metric
 from understudy.search._tiled import Block
 from understudy.search.exact import Backend, Precision, blocks, topk
@@ -30,6 +31,7 @@ __all__ = [
     "Tally",
     "blocks",
     "default_block_bytes",
+    "full_float32",
     "rank_blocks",
     "ranks",
     "score_blocks",

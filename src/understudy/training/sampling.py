@@ -92,7 +92,8 @@ def _positives(protocol: Protocol | None, manifest: Manifest) -> np.ndarray:
             return np.stack([queries[wanted], positives[wanted]], axis=1)
     raise UserError(
         "the sampler 'tuples' needs pairs of a query and its positive, and the data has none: prepare "
-        "retrieval-SfM-120k, write such pairs into the manifest's protocol.parquet, or use 'class_balanced'"
+        "retrieval-SfM-120k, write such pairs into STEM.protocol.parquet beside the manifest STEM, or use "
+        "'class_balanced'"
     )
 
 

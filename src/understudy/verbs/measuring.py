@@ -1,4 +1,4 @@
-"""Verbs that look at what was trained: embed and evaluate."""
+"""The verb that looks at what was trained: evaluate."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from typing import cast as cast_to
 import numpy as np
 
 from understudy.data import Manifest
-from understudy.data.table import Table, write_table
 from understudy.errors import UserError
 from understudy.evaluation import Describing, Embedded, Options, Report, Settings, asymmetric
 from understudy.evaluation import agreement as rank_agreement
 from understudy.evaluation.comparing import against as compared
 from understudy.evaluation.inputs import Vectors
-from understudy.models import Embedder
 from understudy.search import Metric
 from understudy.training.device import find_device
 from understudy.training.progress import Reporter
@@ -27,58 +25,7 @@ from understudy.verbs.plans import Plan
 from understudy.verbs.provenance import provenance
 from understudy.verbs.showing import Shown, StripsOf, show
 from understudy.verbs.sides import Side, Whiten, pair
-from understudy.verbs.sources import Images, Maker, loaded
-
-
-def embed(
-    model: Embedder | str | Path,
-    data: str | Path | Manifest,
-    out: str | Path,
-    *,
-    split: str | None = None,
-    batch_size: int = 256,
-    device: str = "auto",
-    skip_unreadable: bool = False,
-    reporter: Reporter | None = None,
-) -> Table:
-    """Embeds images and stores the vectors with their ids.
-
-    Args:
-        model: A model, or a saved model's directory.
-        data: A data set's name, a manifest, or a folder of images.
-        out: The embedding table to write.
-        split: Only this split of the manifest; none: every row.
-        batch_size: Images at a time.
-        device: ``auto``, ``cpu``, ``cuda``, ….
-        skip_unreadable: Leave unreadable images out instead of stopping.
-        reporter: Shown the progress.
-
-    Returns:
-        The table.
-
-    Raises:
-        UserError: The model or the data cannot be read, or ``out`` exists.
-    """
-    out = Path(out)
-    if out.exists():
-        raise UserError(f"{str(out)!r} exists already: pass another place for the table or remove it first")
-    model = loaded(model)
-    images = Images(
-        data,
-        device=find_device(device),
-        batch_size=batch_size,
-        skip_unreadable=skip_unreadable,
-        reporter=reporter,
-    )
-    rows = np.arange(len(images.manifest)) if split is None else images.rows(split)
-    vectors = images.embedded(model, rows)
-    write_table(
-        out,
-        vectors.values,
-        [images.manifest.ids[row] for row in vectors.rows],
-        metadata={"teacher": model.config.backbone, "normalized": model.config.normalize},
-    )
-    return Table.open(out)
+from understudy.verbs.sources import Images, Maker
 
 
 def evaluate(

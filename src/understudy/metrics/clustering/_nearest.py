@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from understudy.search._precision import full_float32
+from understudy.search import full_float32
 
 
 class Nearest:
