@@ -100,6 +100,9 @@ def test_processes_share_the_batch_and_its_views(augmentation: Augmentation, wor
         assert torch.equal(torch.cat([part[step].items.rows for part in parts]), expected.items.rows)
         assert torch.equal(torch.cat([part[step].labels for part in parts]), expected.labels)
         assert torch.equal(torch.cat([geometry(part[step]) for part in parts]), geometry(expected))
+        counts = tuple(len(part[step].labels) for part in parts)
+        assert {part[step].counts for part in parts} == {counts}
+        assert expected.counts == (12,)
 
 
 def test_the_seed_changes_the_views_and_not_the_rows() -> None:

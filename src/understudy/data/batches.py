@@ -25,11 +25,13 @@ class Batch:
         items: What the models are asked to embed.
         labels: (n,) int64 class codes, -1 for unlabelled items.
         step: Number of the (global) batch in the whole run.
+        counts: How many items every process has of it, in the order of their ranks; None where nobody said.
     """
 
     items: Items
     labels: Tensor
     step: int
+    counts: tuple[int, ...] | None = None
 
 
 class Batches:
@@ -97,7 +99,7 @@ class Batches:
             items = Items(rows, self._content.gather(rows), self._views(step, rows)).to(self._device)
         else:
             items = Items(rows.to(self._device), [self._content[row] for row in step.rows])
-        return Batch(items, self._labels[items.rows], step.number)
+        return Batch(items, self._labels[items.rows], step.number, step.counts)
 
     def _views(self, step: Step, rows: Tensor) -> Views | None:
         if self._augmentation.off:

@@ -20,6 +20,7 @@ class Step:
         number: Number of the batch in the whole run.
         start: Position of the first row in the global batch.
         rows: int64 manifest rows of this process.
+        counts: How many rows every process has, in the order of their ranks.
     """
 
     epoch: int
@@ -27,6 +28,7 @@ class Step:
     number: int
     start: int
     rows: np.ndarray
+    counts: tuple[int, ...]
 
 
 class BatchStream:
@@ -62,6 +64,10 @@ class BatchStream:
         self._epoch = 0
         self._index = 0
         self._planned: tuple[int, np.ndarray] | None = None
+        together = sampler.together
+        shares = [share(sampler.batch_size // together, one, world) for one in range(world)]
+        self._share = [edge * together for edge in shares[rank]]
+        self._counts = tuple((stop - start) * together for start, stop in shares)
 
     def __iter__(self) -> Iterator[Step]:
         return self
@@ -70,13 +76,10 @@ class BatchStream:
         if self._planned is None or self._planned[0] != self._epoch:
             self._before_epoch(self._epoch)
             self._planned = (self._epoch, self.sampler.plan(self._epoch))
-        together = self.sampler.together
-        start, stop = (
-            edge * together for edge in share(self.sampler.batch_size // together, self.rank, self.world)
-        )
+        start, stop = self._share
         rows = self._planned[1][self._index, start:stop]
         number = self._epoch * len(self.sampler) + self._index
-        step = Step(self._epoch, self._index, number, start, rows)
+        step = Step(self._epoch, self._index, number, start, rows, self._counts)
         self._index += 1
         if self._index == len(self.sampler):
             self._epoch, self._index = self._epoch + 1, 0
