@@ -41,11 +41,23 @@ class DataConfig(Section):
         description="share of the training classes set aside for validation where there is no val split",
     )
     label_fraction: Fraction = Field(1.0, description="share of the training classes whose labels are used")
+    fraction: float = Field(
+        1.0, gt=0.0, le=1.0, description="share of the training images used, chosen without a look at labels"
+    )
+    queries: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="most training images used, each shown to a teacher once; default: no limit"
+    )
     split_seed: Seed = Field(
-        0, description="seed of the validation split and of the choice of labelled classes"
+        0,
+        description="seed of the validation split and of the choice of labelled classes and of images used",
     )
     skip_unreadable: bool = Field(False, description="leave unreadable images out instead of stopping")
     workers: Natural = Field(0, description="threads that decode images; 0 means one for each processor")
+    resident: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="decoded images lie in the device's memory, or are streamed from the host's; auto: they "
+        "lie there where they take no more than 60 % of what is free",
+    )
 
 
 class TeacherConfig(Section):
@@ -112,6 +124,7 @@ class SamplerConfig(Section):
         "tuples",
         "unlabelled",
         "mixed",
+        "teacher_knn",
     ] = Field(
         "auto",
         description="auto: class_balanced with labels, unlabelled without, mixed when only some have them",
@@ -120,6 +133,12 @@ class SamplerConfig(Section):
     images_per_class: Positive = Field(4, description="images of each class in a batch")
     replacement: bool = Field(False, description="draw classes anew for each batch instead of using all up")
     labelled: Fraction = Field(0.5, description="share of a mixed batch that has labels")
+    unlabelled: Literal["random", "teacher_knn"] = Field(
+        "random", description="how the rest of a mixed batch is drawn"
+    )
+    neighbours: Positive = Field(7, description="the teacher's neighbours beside each image of teacher_knn")
+    neighbourhood: Positive = Field(20, description="among how many nearest images these are drawn")
+    teacher: str | None = Field(None, description="whose neighbours they are; default: the first teacher's")
     negatives: Positive = Field(5, description="mined negatives in a tuple, beside its query and positive")
     queries: Positive = Field(2000, description="pairs of query and positive drawn for an epoch of tuples")
     pool: Positive = Field(22_000, description="images that an epoch's negatives are mined among")

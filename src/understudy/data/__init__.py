@@ -12,7 +12,7 @@ from understudy.data.manifest import SPLITS, Manifest, read_manifest
 from understudy.data.pixels import Pixels
 from understudy.data.preprocessing import Preprocessing, decode
 from understudy.data.render import render
-from understudy.data.subsets import label_fraction, split_classes
+from understudy.data.subsets import image_fraction, label_fraction, split_classes
 from understudy.data.views import Views
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Views",
     "decode",
     "decode_all",
+    "image_fraction",
     "label_fraction",
     "list_images",
     "open_dataset",

@@ -1,4 +1,4 @@
-"""Validation classes and partly labelled training sets, by seed."""
+"""Validation classes, partly labelled and smaller training sets, by seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from understudy.data.manifest import Manifest
 from understudy.errors import UserError
 
-_SPLIT, _LABELS = 1, 2  # each use has a stream of its own, so that the two choices are independent
+_SPLIT, _LABELS, _IMAGES = 1, 2, 3  # each use has a stream of its own, so that no choice depends on another
 
 
 def split_classes(manifest: Manifest, fraction: float, seed: int) -> Manifest:
@@ -87,6 +87,49 @@ def label_fraction(manifest: Manifest, fraction: float, seed: int) -> Manifest:
     return replace(manifest, labels=tuple(labels))
 
 
+def image_fraction(manifest: Manifest, fraction: float, seed: int, *, most: int | None = None) -> Manifest:
+    """Keeps a fraction of the training images, chosen without a look at their labels.
+
+    With one seed, the images of a smaller fraction are among those of a larger one.
+
+    Args:
+        manifest: Its ``train`` rows that are not chosen belong to no split afterwards; all others stay.
+        fraction: Above 0, to 1; at least two images stay, if there are two.
+        seed: Chooses the images.
+        most: Never more images than this; at least two.
+
+    Returns:
+        The manifest with other splits.
+
+    Raises:
+        UserError: The fraction is out of range, or fewer than two images are asked for.
+
+    Example:
+        >>> manifest = Manifest.of_paths(".", ["1.png", "2.png", "3.png", "4.png"])
+        >>> half = image_fraction(manifest, 0.5, seed=0)
+        >>> len(half.rows("train")), half.splits.count("")
+        (2, 2)
+    """
+    if not 0 < fraction <= 1:
+        raise UserError(
+            f"the fraction {fraction} of the images is not between 0 and 1: 0.05 keeps a twentieth"
+        )
+    if most is not None and most < 2:
+        raise UserError(f"{most} training image(s) cannot be compared with each other: use at least 2")
+    rows = manifest.rows("train")
+    count = max(2, round(fraction * len(rows)))
+    count = min(count, len(rows) if most is None else most)
+    left_out = _generator(seed, _IMAGES).permutation(rows)[count:]
+    if not len(left_out):
+        return manifest
+    splits = np.asarray(manifest.splits, dtype=object)
+    splits[left_out] = ""
+    return replace(manifest, splits=tuple(splits.tolist()))
+
+
 def _chosen(names: list[str], count: int, seed: int, use: int) -> set[str]:
-    generator = np.random.Generator(np.random.PCG64([seed & ((1 << 64) - 1), use]))
-    return {names[place] for place in generator.permutation(len(names))[:count]}
+    return {names[place] for place in _generator(seed, use).permutation(len(names))[:count]}
+
+
+def _generator(seed: int, use: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64([seed & ((1 << 64) - 1), use]))

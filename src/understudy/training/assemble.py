@@ -17,9 +17,15 @@ from understudy.losses import LSoftmax
 from understudy.models.embedder import Embedder
 from understudy.teachers import LiveTeacher
 from understudy.training import distributed
+from understudy.training.asking import views_of
 from understudy.training.defaults import augmentation_for
 from understudy.training.device import uses_bf16
 from understudy.training.measuring import measure
+from understudy.training.neighbourhoods import (
+    learn_neighbourhoods,
+    neighbouring,
+    teacher_of_neighbourhoods,
+)
 from understudy.training.plan import draw_up
 from understudy.training.progress import Reporter
 from understudy.training.task import Task
@@ -37,6 +43,7 @@ class Parts:
         sampler: Plans them; its state belongs into the checkpoints.
         steps: Steps in the whole run.
         batch_size: Images in a (global) batch.
+        images: Training images.
         evaluate: Measures a model on a split.
         classes: Names of the training classes, in the order of their codes.
         final_split: The split of the final figures.
@@ -47,6 +54,7 @@ class Parts:
     sampler: Sampler
     steps: int
     batch_size: int
+    images: int
     evaluate: Callable[[Embedder, str], Report]
     classes: tuple[str, ...]
     final_split: str
@@ -80,6 +88,8 @@ def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts
     """
     plan = draw_up(config, workshop)
     device = plan.device
+    augmentation = config.augment or augmentation_for(config.data.source)
+    views = views_of(config, plan.teachers, augmentation)
     readers = [
         plan.student.preprocessing,
         *(t.model.preprocessing for t in plan.teachers.values() if isinstance(t, LiveTeacher)),
@@ -94,9 +104,7 @@ def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts
             f"batches hold {sampler.batch_size} images instead of {config.sampler.batch_size}: "
             "there are no more to fill them"
         )
-    augmentation = config.augment or augmentation_for(config.data.source)
     seed = config.seed if config.view_seed is None else config.view_seed
-    views = {name: config.teachers[name].view or teacher.view for name, teacher in plan.teachers.items()}
     rows = torch.from_numpy(plan.rows).to(device)
     asked = {term.teacher for term in plan.terms if isinstance(term, DistillationTerm)}
     asked -= {term.teacher for term in plan.terms if isinstance(term, MapsTerm)}  # maps are too large to keep
@@ -108,6 +116,11 @@ def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts
         else teacher
         for name, teacher in plan.teachers.items()
     }
+    if neighbouring(sampler):
+        near = config.teachers[teacher_of_neighbourhoods(config)]
+        learn_neighbourhoods(
+            sampler, lambda rows: workshop.embeddings(near, pixels, rows, config.evaluation.batch_size)
+        )
     task = Task(
         plan.student,
         plan.terms,
@@ -139,7 +152,17 @@ def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts
         return measure(model, config, pixels, split, workshop)
 
     steps = config.steps or max(1, round(config.epochs * len(sampler)))
-    return Parts(task, batches, sampler, steps, sampler.batch_size, evaluate, plan.classes, plan.final_split)
+    return Parts(
+        task,
+        batches,
+        sampler,
+        steps,
+        sampler.batch_size,
+        len(plan.rows),
+        evaluate,
+        plan.classes,
+        plan.final_split,
+    )
 
 
 def _without_bias(weight: torch.Tensor) -> nn.Linear:

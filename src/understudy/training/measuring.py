@@ -16,6 +16,7 @@ from understudy.models import count_macs, count_parameters
 from understudy.models.embedder import Embedder
 from understudy.models.speed import images_per_second
 from understudy.teachers import LiveTeacher
+from understudy.training.asking import compares
 from understudy.training.figures import measurable
 from understudy.training.progress import Reporter
 from understudy.training.workshop import Workshop
@@ -36,7 +37,7 @@ def measure(model: Embedder, config: RunConfig, pixels: Pixels, split: str, work
     rows = _held(pixels, manifest.rows(split))
     embeddings = embed_pixels(model, pixels, rows, batch_size=config.evaluation.batch_size)
     reference = None
-    if config.teachers:
+    if compares(config, manifest, split):
         first = next(iter(config.teachers.values()))
         reference = workshop.embeddings(first, pixels, rows, config.evaluation.batch_size)
     return metric_learning(embeddings, manifest.label_codes()[rows.cpu().numpy()], reference=reference)

@@ -15,10 +15,12 @@ from understudy.errors import UserError
 from understudy.models import build_embedder
 from understudy.models.embedder import Embedder
 from understudy.teachers import Teacher
+from understudy.training.asking import check_questions, compares
 from understudy.training.build_terms import build_terms, default_supervised
 from understudy.training.device import find_device
 from understudy.training.figures import measurable
 from understudy.training.measuring import final_split
+from understudy.training.neighbourhoods import neighbouring, teacher_of_neighbourhoods
 from understudy.training.sampling import build_sampler
 from understudy.training.terms import Term
 from understudy.training.workshop import Workshop
@@ -96,12 +98,16 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
     sampler = build_sampler(
         config.sampler, manifest, rows, config.seed, uses_labels=uses_labels, protocol=dataset.protocol
     )
+    if neighbouring(sampler):
+        teacher_of_neighbourhoods(config)  # refuses now what would fail after decoding
     terms, classifier = build_terms(config, supervised, student, teachers, classes, sampler.batch_size)
     final = final_split(config, workshop)
     validates = bool(config.evaluation.every) or config.evaluation.keep == "best"
+    measured = {final, "val"} if validates else {final}
+    check_questions(config, manifest, measured)
     figures = {
-        split: measurable(manifest, rows_of(split), split, with_teacher=bool(teachers))
-        for split in (final, *(["val"] if validates else []))
+        split: measurable(manifest, rows_of(split), split, with_teacher=compares(config, manifest, split))
+        for split in sorted(measured, key=lambda split: split != final)
     }
     return Plan(
         device=device,

@@ -14,6 +14,7 @@ from understudy.data.samplers import (
     Mixed,
     RandomPairs,
     Sampler,
+    TeacherNeighbours,
     Tuples,
     Unlabelled,
 )
@@ -49,8 +50,8 @@ def build_sampler(
         every, none = len(labelled) == len(rows), not uses_labels or len(labelled) == 0
         kind = "unlabelled" if none else "class_balanced" if every else "mixed"
     size = config.batch_size
-    if kind == "unlabelled":
-        return _unlabelled(rows, size, seed)
+    if kind in ("unlabelled", "teacher_knn"):
+        return _label_free(config, rows, size, seed, near=kind == "teacher_knn")
     if not len(labelled):
         raise UserError(f"the sampler {kind!r} needs labels and no training image has one: use 'unlabelled'")
     if kind == "random_pairs":
@@ -79,7 +80,8 @@ def build_sampler(
                 f"sampler.labelled {config.labelled} leaves {part} labelled of {size} images: "
                 "a mixed batch needs some of both"
             )
-        return Mixed(_balanced(config, labelled, labels, part, seed), _unlabelled(rows, size - part, seed))
+        rest = _label_free(config, rows, size - part, seed, near=config.unlabelled == "teacher_knn")
+        return Mixed(_balanced(config, labelled, labels, part, seed), rest)
     return _balanced(config, labelled, labels, size, seed)
 
 
@@ -97,8 +99,13 @@ def _positives(protocol: Protocol | None, manifest: Manifest) -> np.ndarray:
     )
 
 
-def _unlabelled(rows: np.ndarray, size: int, seed: int) -> Unlabelled:
-    return Unlabelled(rows, min(size, len(rows)), seed=seed)  # no image twice in a batch
+def _label_free(
+    config: SamplerConfig, rows: np.ndarray, size: int, seed: int, *, near: bool
+) -> Unlabelled | TeacherNeighbours:
+    size = min(size, len(rows))  # no image twice in a batch
+    if not near:
+        return Unlabelled(rows, size, seed=seed)
+    return TeacherNeighbours(rows, size, config.neighbours, neighbourhood=config.neighbourhood, seed=seed)
 
 
 def _balanced(

@@ -19,10 +19,12 @@ from understudy.data import (
     Dataset,
     Pixels,
     Preprocessing,
+    image_fraction,
     label_fraction,
     open_dataset,
     split_classes,
 )
+from understudy.data.lines import RESIDENT_SHARE
 from understudy.data.memory import available_memory
 from understudy.evaluation import embed_pixels
 from understudy.teachers import Teacher, open_teacher
@@ -59,10 +61,14 @@ class Workshop:
         if key not in self._kept:
             dataset = self._source(config.source)
             manifest = dataset.manifest
+            if config.queries is not None and not any(manifest.labels[r] for r in manifest.rows("train")):
+                # Only a teacher can judge unlabelled validation images: they count among those it is asked.
+                manifest = image_fraction(manifest, 1.0, config.split_seed, most=config.queries)
             if len(manifest.rows("train")) and not len(manifest.rows("val")) and config.val_fraction:
                 manifest = split_classes(manifest, config.val_fraction, config.split_seed)
             if config.label_fraction < 1.0:
                 manifest = label_fraction(manifest, config.label_fraction, config.split_seed)
+            manifest = image_fraction(manifest, config.fraction, config.split_seed, most=config.queries)
             self._kept[key] = replace(dataset, manifest=manifest)
         kept: Dataset = self._kept[key]
         return kept
@@ -91,7 +97,7 @@ class Workshop:
         channels = max(pre.channels for pre in wishes)
         rows = np.unique(np.concatenate([dataset.manifest.rows(split) for split in splits]))
         reading = _key(config.source, [*resize, largest.mode, largest.interpolation, channels])
-        key = _key(reading, config.skip_unreadable, str(device), _digest(rows))
+        key = _key(reading, config.skip_unreadable, config.resident, str(device), _digest(rows))
 
         def decode() -> Pixels:
             reporter.start("decode", total=len(rows))
@@ -105,8 +111,13 @@ class Workshop:
                 skip_unreadable=config.skip_unreadable,
                 progress=reporter.tick,
                 say=reporter.say,
-            ).to(device)
+            ).to(device, config.resident)
             reporter.stop()
+            if pixels.streamed and config.resident == "auto":
+                reporter.say(
+                    f"{len(rows):,} images take more than {RESIDENT_SHARE:.0%} of the memory that is free on "
+                    f"{str(device)!r}: they are streamed from the memory of the host"
+                )
             return pixels
 
         pixels = self._pixels.get(key, len(rows) * channels * resize[0] * resize[1], decode)

@@ -6,6 +6,7 @@ from understudy.data.samplers.base import Sampler, deal, shard
 from understudy.data.samplers.classes import ClassBalanced, EveryClassOnce, RandomPairs
 from understudy.data.samplers.mining import hardest_negatives
 from understudy.data.samplers.mixed import Mixed
+from understudy.data.samplers.neighbours import TeacherNeighbours
 from understudy.data.samplers.pairs import CrossCameraPairs
 from understudy.data.samplers.stream import BatchStream, Step
 from understudy.data.samplers.tuples import Tuples
@@ -20,6 +21,7 @@ __all__ = [
     "RandomPairs",
     "Sampler",
     "Step",
+    "TeacherNeighbours",
     "Tuples",
     "Unlabelled",
     "deal",

@@ -17,6 +17,9 @@ class Mixed(Sampler):
         unlabelled: Plans the second part.
         batches: Batches in an epoch; none: those of the longer sampler.
 
+    Attributes:
+        parts: The two samplers.
+
     Example:
         >>> from understudy.data.samplers import Unlabelled
         >>> few, many = Unlabelled(np.arange(2), 1, seed=0), Unlabelled(np.arange(2, 8), 2, seed=0)
@@ -27,7 +30,7 @@ class Mixed(Sampler):
     def __init__(self, labelled: Sampler, unlabelled: Sampler, *, batches: int | None = None) -> None:
         self.seed = labelled.seed
         self.batch_size = labelled.batch_size + unlabelled.batch_size
-        self._parts = (labelled, unlabelled)
+        self.parts = (labelled, unlabelled)
         self._batches = max(len(labelled), len(unlabelled)) if batches is None else batches
 
     def __len__(self) -> int:
@@ -35,7 +38,7 @@ class Mixed(Sampler):
 
     def plan(self, epoch: int) -> np.ndarray:
         """Rows of the first sampler, then rows of the second."""
-        return np.concatenate([self._stretch(part, epoch) for part in self._parts], axis=1)
+        return np.concatenate([self._stretch(part, epoch) for part in self.parts], axis=1)
 
     def _stretch(self, part: Sampler, epoch: int) -> np.ndarray:
         """This epoch's share of the endless stream of a part's own epochs."""
