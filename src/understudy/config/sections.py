@@ -47,9 +47,11 @@ class DataConfig(Section):
     queries: Annotated[int, Field(ge=2)] | None = Field(
         None, description="most training images used, each shown to a teacher once; default: no limit"
     )
+    fraction_seed: Seed | None = Field(
+        None, description="seed of the choice of images used; default: split_seed"
+    )
     split_seed: Seed = Field(
-        0,
-        description="seed of the validation split and of the choice of labelled classes and of images used",
+        0, description="seed of the validation split and of the choice of labelled classes"
     )
     skip_unreadable: bool = Field(False, description="leave unreadable images out instead of stopping")
     workers: Natural = Field(0, description="threads that decode images; 0 means one for each processor")

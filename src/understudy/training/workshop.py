@@ -61,14 +61,15 @@ class Workshop:
         if key not in self._kept:
             dataset = self._source(config.source)
             manifest = dataset.manifest
+            chooser = config.split_seed if config.fraction_seed is None else config.fraction_seed
             if config.queries is not None and not any(manifest.labels[r] for r in manifest.rows("train")):
                 # Only a teacher can judge unlabelled validation images: they count among those it is asked.
-                manifest = image_fraction(manifest, 1.0, config.split_seed, most=config.queries)
+                manifest = image_fraction(manifest, 1.0, chooser, most=config.queries)
             if len(manifest.rows("train")) and not len(manifest.rows("val")) and config.val_fraction:
                 manifest = split_classes(manifest, config.val_fraction, config.split_seed)
             if config.label_fraction < 1.0:
                 manifest = label_fraction(manifest, config.label_fraction, config.split_seed)
-            manifest = image_fraction(manifest, config.fraction, config.split_seed, most=config.queries)
+            manifest = image_fraction(manifest, config.fraction, chooser, most=config.queries)
             self._kept[key] = replace(dataset, manifest=manifest)
         kept: Dataset = self._kept[key]
         return kept
