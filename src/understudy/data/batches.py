@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from understudy.data.augmentation import Augmentation
 from understudy.data.counter import hashed
 from understudy.data.items import Items
-from understudy.data.pixels import Pixels
+from understudy.data.pixels import Pixels, PixelStream
 from understudy.data.samplers import BatchStream, Step
 from understudy.data.views import Views
 
@@ -43,6 +44,9 @@ class Batches:
     finite ``num_views``, by its place in the batch plus a hash of row and batch number, modulo ``num_views``
     (copies less than ``num_views`` places apart in a batch then always differ, and each view of an image
     comes as often as another). Nothing but the stream's position has to be kept to resume.
+
+    Images that do not lie on the device are asked for some batches before they are needed, but never before
+    their epoch has begun: a sampler may look at the student then.
 
     Args:
         content: The decoded images, or the texts of **all** manifest rows.
@@ -76,27 +80,44 @@ class Batches:
         self._augmentation = augmentation or Augmentation()
         self._seed = seed
         self._device = torch.device(device)
+        self._coming: deque[tuple[dict[str, int], Step]] = deque()
+        self._images = self._open()
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
-        return self._batch(next(self.stream))
+        most = 1 if self._images is None else 1 + self._images.ahead
+        while not self._coming or (len(self._coming) < most and self.stream.planned):
+            place = self.stream.state_dict()
+            step = next(self.stream)
+            self._coming.append((place, step))
+            if self._images is not None:
+                self._images.ask(torch.from_numpy(step.rows))
+        return self._batch(self._coming.popleft()[1])
 
     def state_dict(self) -> dict[str, int]:
         """The position of the batch that comes next."""
-        return self.stream.state_dict()
+        return self._coming[0][0] if self._coming else self.stream.state_dict()
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Continues where another stream of the same sampler and seed stood."""
         self.stream.load_state_dict(state)
+        self._coming.clear()
+        self._images = self._open()
+
+    def _open(self) -> PixelStream | None:
+        if isinstance(self._content, Pixels) and self._content.streamed:
+            return PixelStream(self._content)
+        return None
 
     def _batch(self, step: Step) -> Batch:
         rows = torch.from_numpy(step.rows)
         if isinstance(self._content, Pixels):
             # Rows go by themselves to where the pixels are, so pixels in the host's memory meet no device
             # twice.
-            items = Items(rows, self._content.gather(rows), self._views(step, rows)).to(self._device)
+            images = self._content.gather(rows) if self._images is None else self._images.give()
+            items = Items(rows, images, self._views(step, rows)).to(self._device)
         else:
             items = Items(rows.to(self._device), [self._content[row] for row in step.rows])
         return Batch(items, self._labels[items.rows], step.number, step.counts)

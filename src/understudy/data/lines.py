@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+from understudy.data.memory import available_memory
+from understudy.errors import UserError
+
+Resident = Literal["auto", "always", "never"]
 
 RESIDENT_SHARE = 0.6
 _CHUNK_BYTES = 64 * 2**20
@@ -21,6 +27,7 @@ class Lines:
         words: (m, w), as `as_words` gives them.
         shape: Channels, height and width of an image.
         device: Where `take` puts images; ``words`` may lie elsewhere.
+        streamed: Whether who needs batches in order should take them through a `Stream`.
 
     Example:
         >>> three_bytes_and_one = torch.arange(12, dtype=torch.uint8).reshape(3, 4)
@@ -32,6 +39,7 @@ class Lines:
     words: Tensor
     shape: tuple[int, int, int]
     device: torch.device
+    streamed: bool = False
 
     @classmethod
     def of(cls, images: Tensor) -> Lines:
@@ -44,38 +52,58 @@ class Lines:
 
     def take(self, places: Tensor) -> Tensor:
         """(n, C, H, W) uint8 on ``device``: the images at some places, which lie where ``words`` does."""
-        return self._images(self._taken(places))
+        return self.images(self._taken(places))
 
     def all(self) -> Tensor:
         """(m, C, H, W) uint8: every image, on the same memory unless there is padding."""
-        return self._images(self.words)
+        return self.images(self.words)
 
-    def to(self, device: torch.device, places: Tensor | None) -> Lines:
+    def images(self, words: Tensor, *, copy: bool = False) -> Tensor:
+        """(n, C, H, W) uint8: what some of the lines hold; on memory of its own if that is asked for."""
+        size, lines = math.prod(self.shape), words.view(torch.uint8)
+        if copy:
+            lines = lines[:, :size].clone(memory_format=torch.contiguous_format)
+        elif lines.shape[1] != size:
+            lines = lines[:, :size].contiguous()
+        return lines.view(len(words), *self.shape)
+
+    def to(self, device: torch.device, places: Tensor | None, resident: Resident = "auto") -> Lines:
         """The images at some places for another device, all of them in these lines or just these in new ones.
-
-        They are copied, unless the device is a GPU and they would take more than `RESIDENT_SHARE` of its free
-        memory: then they stay where they are and what is taken goes through pinned memory.
 
         Args:
             device: Which.
             places: (n,) which images; none: all in order.
+            resident: ``always``: they are copied to its memory. ``never``: they stay where they are, and are
+                streamed. ``auto``: copied, unless the device is a GPU and they would take more than
+                `RESIDENT_SHARE` of its free memory.
 
         Returns:
             As many lines as before if the images stayed where they are, else those of ``places``.
+
+        Raises:
+            UserError: They are always to be copied and do not fit.
         """
         line = self.words.shape[1] * self.words.element_size()
         count = len(self.words) if places is None else len(places)
         sending = replace(self, device=device)
-        if self.words.device.type == "cpu" and not _fits(count * line, device):
-            return sending
+        if self.words.device.type == "cpu":
+            free = _free(device)
+            if resident == "never" or (resident == "auto" and not _fits(count * line, device, free)):
+                return replace(sending, streamed=True)
+            if resident == "always" and free is not None and count * line > free:
+                raise UserError(
+                    f"data.resident is 'always', and the images take {count * line / 1e9:.1f} GB of the "
+                    f"{free / 1e9:.1f} GB that are free on {str(device)!r}: leave it at 'auto', or choose a "
+                    "smaller data.resize"
+                )
         if places is None:
-            return replace(sending, words=self.words.to(device))
+            return replace(sending, words=self.words.to(device), streamed=False)
         held = torch.empty((count, self.words.shape[1]), dtype=self.words.dtype, device=device)
         start = 0
         for part in torch.split(places, max(1, _CHUNK_BYTES // line)):
             held[start : start + len(part)] = sending._taken(part)  # noqa: SLF001
             start += len(part)
-        return replace(sending, words=held)
+        return replace(sending, words=held, streamed=False)
 
     def _taken(self, places: Tensor) -> Tensor:
         if self.device == self.words.device:
@@ -85,12 +113,6 @@ class Lines:
         staged = torch.empty(size, dtype=self.words.dtype, pin_memory=pinned)
         torch.index_select(self.words, 0, places, out=staged)
         return staged.to(self.device, non_blocking=True)
-
-    def _images(self, words: Tensor) -> Tensor:
-        size, lines = math.prod(self.shape), words.view(torch.uint8)
-        if lines.shape[1] != size:
-            lines = lines[:, :size].contiguous()
-        return lines.view(len(words), *self.shape)
 
 
 def as_words(lines: Tensor) -> Tensor:
@@ -111,10 +133,14 @@ def as_words(lines: Tensor) -> Tensor:
     return lines.view(next(fitting))
 
 
-def _fits(size: int, device: torch.device) -> bool:
-    """Whether so many bytes may lie on a device for as long as a run lasts."""
+def _free(device: torch.device) -> int | None:
+    """Bytes that can still be taken on a device; None where nobody says."""
     if device.type != "cuda":
-        return True
+        return available_memory()
     free, _ = torch.cuda.mem_get_info(device)
-    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return size <= RESIDENT_SHARE * free
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def _fits(size: int, device: torch.device, free: int | None) -> bool:
+    """Whether so many bytes may lie on a device for as long as a run lasts."""
+    return device.type != "cuda" or free is None or size <= RESIDENT_SHARE * free

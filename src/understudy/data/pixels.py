@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
 import torch
 from torch import Tensor
 
 from understudy.data.items import Items
-from understudy.data.lines import Lines
+from understudy.data.lines import Lines, Resident
+from understudy.data.streaming import Stream
 from understudy.data.views import Views
 
 
@@ -52,6 +56,11 @@ class Pixels:
         return self._lines.device
 
     @property
+    def streamed(self) -> bool:
+        """Whether batches should be asked for before they are needed (`PixelStream`)."""
+        return self._lines.streamed
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
         return self._lines.shape
@@ -71,14 +80,68 @@ class Pixels:
         views = None if views is None else views.to(self.device)
         return Items(_sent(rows, self.device), self.gather(rows), views)
 
-    def to(self, device: torch.device | str) -> Pixels:
-        """The same images for another device: in its memory if they fit there, see `Lines.to`."""
+    def parts(self, rows: Iterable[Tensor]) -> Iterator[Items]:
+        """`items` of one batch of rows after the other; those that come next are on their way meanwhile."""
+        if not self.streamed:
+            yield from map(self.items, rows)
+            return
+        stream, coming = PixelStream(self), iter(rows)
+        asked = list(islice(coming, 1 + stream.ahead))
+        for part in asked:
+            stream.ask(part)
+        while asked:
+            part = asked.pop(0)
+            images = stream.give()
+            for more in islice(coming, 1):
+                stream.ask(more)
+                asked.append(more)
+            yield Items(_sent(part, self.device), images)
+
+    def to(self, device: torch.device | str, resident: Resident = "auto") -> Pixels:
+        """The same images for another device: in its memory if they fit there, see `Lines.to`.
+
+        Raises:
+            UserError: They are ``always`` to be in its memory and do not fit.
+        """
         device = torch.empty(0, device=device).device
-        if device == self.device:
+        at_home = device == self.device and device == self._lines.words.device
+        in_memory = at_home and (self._places is None or device.type != "cpu")  # and not mapped files
+        if (device == self.device and resident == "auto") or (in_memory and resident == "always"):
             return self
-        lines = self._lines.to(device, self._places)
+        lines = self._lines.to(device, self._places, resident)
         stayed = lines.words is self._lines.words
         return Pixels(lines, self.rows, self._places if stayed else None)
+
+
+class PixelStream:
+    """Images asked for before they are needed, by their manifest rows; see `understudy.data.streaming`.
+
+    Args:
+        pixels: The images, in the memory of the host.
+
+    Attributes:
+        ahead: How many requests should lie before the one that is wanted next.
+
+    Example:
+        >>> pixels = Pixels(torch.tensor([[[[7]]], [[[9]]]], dtype=torch.uint8), torch.tensor([4, 2]))
+        >>> stream = PixelStream(pixels)
+        >>> stream.ask(torch.tensor([2, 2]))
+        >>> stream.give().flatten().tolist()
+        [9, 9]
+    """
+
+    def __init__(self, pixels: Pixels) -> None:
+        self._position = pixels._position  # noqa: SLF001
+        self._stream = Stream(pixels._lines)  # noqa: SLF001
+        self.ahead = self._stream.ahead
+
+    def ask(self, rows: Tensor) -> None:
+        """Asks for the images of some rows, (n,) int64."""
+        self._stream.ask(self._position.index_select(0, rows.cpu()))
+
+    def give(self) -> Tensor:
+        """The images asked for longest ago, (n, C, H, W) uint8 on the pixels' device."""
+        return self._stream.give()
 
 
 def _sent(rows: Tensor, device: torch.device) -> Tensor:

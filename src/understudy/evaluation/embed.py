@@ -74,13 +74,12 @@ def embed_pixels(
     with _evaluating(model), torch.no_grad():
         if not look.plain:
             look.check(model.embed, prepare(pixels.items(wanted[:1]).to(device)), _name(model))
-        for part in torch.split(wanted, batch_size):
-            items = pixels.items(part).to(device)
-            embedding = look(model.embed, prepare(items))
+        for items in pixels.parts(torch.split(wanted, batch_size)):
+            embedding = look(model.embed, prepare(items.to(device)))
             if vectors is None:
                 vectors = embedding.new_empty(len(wanted), embedding.shape[1], dtype=torch.float32)
-            vectors[done : done + len(part)] = embedding
-            done += len(part)
+            vectors[done : done + len(items)] = embedding
+            done += len(items)
             if progress is not None:
                 progress(done, len(wanted))
     assert vectors is not None

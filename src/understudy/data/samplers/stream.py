@@ -73,7 +73,7 @@ class BatchStream:
         return self
 
     def __next__(self) -> Step:
-        if self._planned is None or self._planned[0] != self._epoch:
+        if self._planned is None or not self.planned:
             self._before_epoch(self._epoch)
             self._planned = (self._epoch, self.sampler.plan(self._epoch))
         start, stop = self._share
@@ -84,6 +84,11 @@ class BatchStream:
         if self._index == len(self.sampler):
             self._epoch, self._index = self._epoch + 1, 0
         return step
+
+    @property
+    def planned(self) -> bool:
+        """Whether the batch that comes next is planned, so that asking for it now changes nothing else."""
+        return self._planned is not None and self._planned[0] == self._epoch
 
     def state_dict(self) -> dict[str, int]:
         """The epoch and index of the batch that comes next."""
