@@ -88,6 +88,7 @@ def test_the_configuration_is_complete_and_names_no_file(tmp_path: Path) -> None
             "dim": None,
             "pooling": "avg",
             "normalize": True,
+            "prefixes": [],
             "freeze_bn": False,
         },
         "preprocessing": {

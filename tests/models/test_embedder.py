@@ -12,7 +12,7 @@ from understudy.data.augmentation import Augmentation
 from understudy.data.render import render
 from understudy.data.views import Views
 from understudy.errors import UserError
-from understudy.models import Embedder, EmbedderConfig, build_embedder, parse_config
+from understudy.models import Embedder, EmbedderConfig, TeacherSpace, build_embedder, parse_config
 
 
 def small(**settings: Any) -> Embedder:
@@ -267,7 +267,8 @@ def test_an_exported_model_gives_what_the_eager_one_gives(name: str, size: int, 
         "input_size": (size, size),
         "pooling": "gem",
     }
-    model = build_embedder(settings, classes=["a", "b"]).eval()
+    space = TeacherSpace(dim=10, teacher="large") if normalize else None
+    model = build_embedder(settings, classes=["a", "b"], space=space).eval()
     channels = model.preprocessing.channels
     sample = torch.randn(3, channels, size, size)
     exported = torch.export.export(

@@ -9,6 +9,7 @@ from understudy.models.config import EmbedderConfig, parse_config
 from understudy.models.cost import count_macs, count_parameters
 from understudy.models.embedder import Embedder, build_embedder
 from understudy.models.outputs import Outputs
+from understudy.models.space import Projection, TeacherSpace
 from understudy.models.weights import read_tensors
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "Embedder",
     "EmbedderConfig",
     "Outputs",
+    "Projection",
+    "TeacherSpace",
     "backbone_names",
     "build_embedder",
     "count_macs",

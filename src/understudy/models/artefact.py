@@ -18,6 +18,7 @@ from understudy.files import atomic_directory, write_json, write_text
 from understudy.models.card import model_card
 from understudy.models.config import EmbedderConfig, in_words
 from understudy.models.embedder import Embedder, build_embedder
+from understudy.models.space import TeacherSpace
 from understudy.models.weights import few, mismatches, read_safetensors
 
 T = TypeVar("T", bound=BaseModel)
@@ -27,8 +28,9 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 
 _INPUT = {"input_size", "resize", "mode", "interpolation", "channels", "mean", "std"}
-_START = {"weights", "weights_in_order"}
+_START = {"weights", "weights_in_order", "prefix_weights"}
 _KEYS = ("format", "understudy", "model", "preprocessing", "classes", "dtype")
+_OPTIONAL = ("space",)
 
 
 def save_artefact(
@@ -43,8 +45,8 @@ def save_artefact(
     """Writes a model as a directory, whole or not at all.
 
     ``model.safetensors`` holds the weights (a classifier's as ``classifier.*``), ``config.json`` the
-    configuration, preprocessing, classes, the package's version and the format's number, ``README.md`` the
-    model card, ``metrics.json`` the metrics.
+    configuration, preprocessing, classes, the teacher's space where there is one, the package's version and
+    the format's number, ``README.md`` the model card, ``metrics.json`` the metrics.
 
     Args:
         model: What to save.
@@ -82,6 +84,8 @@ def save_artefact(
         "classes": None if model.classes is None else list(model.classes),
         "dtype": "float64" if any(t.dtype == torch.float64 for t in state.values()) else "float32",
     }
+    if model.space is not None:
+        config["space"] = model.space.model_dump(mode="json")
     with atomic_directory(directory, overwrite=overwrite) as draft:
         # not save_file: on a full disk it raises an error of its own
         (draft / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
@@ -144,8 +148,8 @@ def _read_config(file: Path) -> dict[str, Any]:
             "install the version that wrote it"
         )
     for key in config:
-        if key not in _KEYS:
-            raise UserError(f"{str(file)!r} has an unknown key {key!r}: {suggest(key, _KEYS)}")
+        if key not in (*_KEYS, *_OPTIONAL):
+            raise UserError(f"{str(file)!r} has an unknown key {key!r}: {suggest(key, _KEYS + _OPTIONAL)}")
     for key in _KEYS:
         if key not in config:
             raise UserError(f"{str(file)!r} has no {key!r}: write the model once more")
@@ -160,7 +164,8 @@ def _rebuild(config: Mapping[str, Any], file: str) -> Embedder:
     if not (classes is None or (isinstance(classes, list) and all(isinstance(c, str) for c in classes))):
         raise UserError(f"{file!r}: 'classes' is not a list of names")
     filled = settings.model_copy(update={"input_size": pre.size, **pre.model_dump(exclude={"size"})})
-    return build_embedder(filled, classes=classes)
+    space = _parse(TeacherSpace, config["space"], file, "space") if "space" in config else None
+    return build_embedder(filled, classes=classes, space=space)
 
 
 def _parse(kind: type[T], values: Any, file: str, part: str) -> T:

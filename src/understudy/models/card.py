@@ -42,6 +42,13 @@ def model_card(
         f"| parameters | {count_parameters(model):,} |",
         f"| multiply-accumulates an image | {count_macs(model):,} |",
     ]
+    if model.prefixes:
+        lengths = ", ".join(map(str, model.prefixes))
+        lines.append(f"| prefixes | the first {lengths} numbers rank by themselves: `encode(…, dim=…)` |")
+    if model.space is not None:
+        space = model.space
+        where = f"{space.dim} numbers, those of `{space.teacher}`"
+        lines.append(f'| teacher\'s space | {where}: `encode(…, space="teacher")` |')
     if model.classes is not None:
         lines += [f"| classifier | {len(model.classes):,} classes; not used by `encode` |"]
     lines += [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from annotated_types import Gt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from annotated_types import Ge, Gt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from understudy.data.preprocessing import Interpolation, ResizeMode
 from understudy.errors import UserError, suggest
@@ -34,6 +34,15 @@ class EmbedderConfig(BaseModel):
     )
     pooling: PoolingName = Field("avg", description="how a feature map becomes a vector")
     normalize: bool = Field(True, description="whether embeddings are L2-normalised")
+    prefixes: tuple[Annotated[int, Gt(0)], ...] = Field(
+        (),
+        description="lengths at which the beginning of the embedding is to rank by itself (Matryoshka); "
+        "every loss on the embedding is averaged over them and the whole",
+    )
+    prefix_weights: tuple[Annotated[float, Ge(0)], ...] | None = Field(
+        None,
+        description="weight of each prefix; the whole weighs 1 unless it is among them; default: 1 each",
+    )
     freeze_bn: bool | Literal["all"] = Field(
         False,
         description="keep the statistics of batch normalisation as they are while training; "
@@ -56,6 +65,21 @@ class EmbedderConfig(BaseModel):
     channels: Literal[1, 3] | None = Field(None, description="1: grey, 3: RGB")
     mean: tuple[float, ...] | None = Field(None, description="subtracted, per channel, of values from 0 to 1")
     std: tuple[Annotated[float, Gt(0)], ...] | None = Field(None, description="divided by, per channel")
+
+    @model_validator(mode="after")
+    def _nested(self) -> EmbedderConfig:
+        if len(set(self.prefixes)) < len(self.prefixes):
+            raise ValueError(f"prefixes {list(self.prefixes)} name a length twice: give each once")
+        if self.prefix_weights is None:
+            return self
+        if len(self.prefix_weights) != len(self.prefixes):
+            raise ValueError(
+                f"there are {len(self.prefixes)} prefixes and {len(self.prefix_weights)} prefix_weights: "
+                "give one weight for each prefix"
+            )
+        if not sum(self.prefix_weights):
+            raise ValueError("all prefix_weights are 0: give one of them more")
+        return self
 
 
 def parse_config(values: Mapping[str, Any], where: str = "the model") -> EmbedderConfig:

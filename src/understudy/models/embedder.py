@@ -18,6 +18,14 @@ from understudy.models.backbones import Backbone, build_backbone
 from understudy.models.config import EmbedderConfig, parse_config
 from understudy.models.encoding import Images, encode
 from understudy.models.outputs import Outputs
+from understudy.models.space import (
+    Projection,
+    SpaceName,
+    TeacherSpace,
+    check_reduction,
+    prefix,
+    shorter,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,12 +48,19 @@ class Embedder(nn.Module):
         classifier: A linear layer from ``raw`` to logits, or None.
         classes: Names of the classifier's classes, or None.
         dim: Dimension of the embedding.
+        prefixes: The shorter lengths at which the embedding was trained to rank, ascending.
+        space: The teacher's space, or None.
+        projection: The map from the embedding into the teacher's space, or None.
         pooled_dim: Dimension of the backbone's pooled features.
 
     Args:
         config: What to build.
         backbone: The built backbone.
         classes: Names of the classes of a classifier; None for a model without one.
+        space: The teacher's space that a projection leads into; None for a model without one.
+
+    Raises:
+        UserError: A prefix is longer than the embedding.
 
     Example:
         >>> model = build_embedder({"backbone": "smallconv_8", "dim": 32})
@@ -55,19 +70,29 @@ class Embedder(nn.Module):
     """
 
     def __init__(
-        self, config: EmbedderConfig, backbone: Backbone, *, classes: Sequence[str] | None = None
+        self,
+        config: EmbedderConfig,
+        backbone: Backbone,
+        *,
+        classes: Sequence[str] | None = None,
+        space: TeacherSpace | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.preprocessing = backbone.preprocessing
         self.pooled_dim = backbone.dim
         self.dim = config.dim or backbone.dim
+        self.prefixes = shorter(config.prefixes, self.dim)
         self.backbone = backbone.network
         self.pool = backbone.pool
         self._pooled = backbone.pooled
         self.head: nn.Module = nn.Identity() if config.dim is None else nn.Linear(backbone.dim, config.dim)
         self.classes = None if classes is None else tuple(classes)
         self.classifier = None if self.classes is None else nn.Linear(self.dim, len(self.classes))
+        self.space = space
+        self.projection = None
+        if space is not None:
+            self.projection = Projection(self.dim, space.dim, normalize=space.normalize)
         self._capture: MapCapture | None = None
         if config.freeze_bn == "all":
             for norm in self._batch_norms():
@@ -79,6 +104,8 @@ class Embedder(nn.Module):
         pooled = self._pooled(self.backbone, self.pool, x)
         raw = self.head(pooled)
         outputs = Outputs(embedding=self._finish(raw), raw=raw, pooled=pooled)
+        if self.projection is not None:
+            outputs["projected"] = self.projection(outputs["embedding"])
         if self.classifier is not None:
             outputs["logits"] = self.classifier(raw)
         if self._capture is not None:
@@ -91,6 +118,25 @@ class Embedder(nn.Module):
         if self._capture is not None:
             self._capture.take()
         return embedding
+
+    def reduce(self, embedding: Tensor, dim: int | None = None, space: SpaceName = "own") -> Tensor:
+        """Embeddings (n, self.dim), as `embed` gives them, brought to what is compared.
+
+        Args:
+            embedding: The embeddings.
+            dim: Keep the first ``dim`` numbers, normalised again if the model normalises.
+            space: ``teacher`` maps what is kept into the teacher's space.
+
+        Returns:
+            (n, dim), or (n, space.dim) in the teacher's space.
+
+        Raises:
+            UserError: ``dim`` is not between 1 and the model's own, or the model has no teacher's space.
+        """
+        check_reduction(dim, space, own=self.dim, compatible=self.projection is not None)
+        if dim is not None:
+            embedding = prefix(embedding, dim, normalize=self.config.normalize)
+        return embedding if space == "own" or self.projection is None else self.projection(embedding)
 
     def prepare(self, items: Items) -> Tensor:
         """Renders items at this model's own size and normalisation, on their device.
@@ -111,6 +157,7 @@ class Embedder(nn.Module):
         *,
         batch_size: int = 64,
         dim: int | None = None,
+        space: SpaceName = "own",
         progress: bool | Callable[[int, int | None], None] = False,
         device: torch.device | str | None = None,
     ) -> np.ndarray:
@@ -124,15 +171,18 @@ class Embedder(nn.Module):
                 (H, W, 3) or (H, W, 4). An array of four dimensions is a stack of images.
             batch_size: Images embedded at once.
             dim: Keep the first ``dim`` numbers of every vector, normalised again if the model normalises.
+            space: ``teacher`` for vectors in the teacher's space, to ask a gallery that the teacher embedded;
+                only of a model distilled with ``compatible``. A prefix is mapped there from its own length.
             progress: True for a bar, or a function called with (done, total); total is None for a generator.
             device: Where to compute; the model is moved there and back. Its own device unless given.
 
         Returns:
             (n, dim) float32, L2-normalised unless the model's configuration says otherwise; (1, dim) for one
-            image, (0, dim) for none.
+            image, (0, dim) for none. In the teacher's space the dimension is the teacher's.
 
         Raises:
-            UserError: An image cannot be read, or ``dim`` is larger than the model's.
+            UserError: An image cannot be read, ``dim`` is larger than the model's, or there is no teacher's
+                space.
 
         Example:
             >>> import numpy as np
@@ -140,7 +190,9 @@ class Embedder(nn.Module):
             >>> model.encode([np.zeros((50, 30, 3), np.uint8), np.ones((9, 9), np.uint8)], dim=16).shape
             (2, 16)
         """
-        return encode(self, images, batch_size=batch_size, dim=dim, progress=progress, device=device)
+        return encode(
+            self, images, batch_size=batch_size, dim=dim, space=space, progress=progress, device=device
+        )
 
     def request_maps(self, names: Sequence[str]) -> None:
         """Asks for the outputs of layers of the backbone, given as ``outputs["maps"]`` from now on.
@@ -175,19 +227,23 @@ class Embedder(nn.Module):
 
 
 def build_embedder(
-    config: EmbedderConfig | Mapping[str, Any] | str, *, classes: Sequence[str] | None = None
+    config: EmbedderConfig | Mapping[str, Any] | str,
+    *,
+    classes: Sequence[str] | None = None,
+    space: TeacherSpace | None = None,
 ) -> Embedder:
     """Builds a model, in training mode.
 
     Args:
         config: Its configuration, the same as a mapping, or the name of a backbone alone.
         classes: Names of the classes of a classifier on ``raw``; None for a model without one.
+        space: The teacher's space that a projection leads into; None for a model without one.
 
     Returns:
         The model, with random weights but for a file that ``config.weights`` names.
 
     Raises:
-        UserError: A setting or backbone does not exist, or the weights do not fit.
+        UserError: A setting or backbone does not exist, the weights do not fit, or a prefix is too long.
 
     Example:
         >>> build_embedder("smallconv_8").dim
@@ -201,4 +257,4 @@ def build_embedder(
         config = EmbedderConfig(backbone=config)
     elif not isinstance(config, EmbedderConfig):
         config = parse_config(config)
-    return Embedder(config, build_backbone(config), classes=classes)
+    return Embedder(config, build_backbone(config), classes=classes, space=space)

@@ -20,6 +20,7 @@ from understudy.data.images import plain, read_image
 from understudy.data.preprocessing import Preprocessing, decode
 from understudy.data.render import render
 from understudy.errors import UserError
+from understudy.models.space import SpaceName, check_reduction
 
 if TYPE_CHECKING:
     from understudy.models.embedder import Embedder
@@ -37,30 +38,28 @@ def encode(
     *,
     batch_size: int,
     dim: int | None,
+    space: SpaceName,
     progress: bool | Progress,
     device: torch.device | str | None,
 ) -> np.ndarray:
     """See `Embedder.encode`."""
     if batch_size < 1:
         raise UserError(f"batch_size = {batch_size}: give at least 1")
-    if dim is not None and not 1 <= dim <= model.dim:
-        raise UserError(
-            f"dim = {dim}: this model's embeddings have {model.dim} numbers, give 1 to {model.dim}"
-        )
+    check_reduction(dim, space, own=model.dim, compatible=model.projection is not None)
     total, sources = _in_a_row(images)
-    width = model.dim if dim is None else dim
     parts: list[np.ndarray] = []
     done = 0
     with _evaluating(model, device) as place, _reporting(progress, total) as report:
         for batch in _decoded(sources, model.preprocessing, batch_size):
             x = render(batch.to(place), None, model.preprocessing)
-            embedding = model.embed(x)[:, :width]
-            if width < model.dim and model.config.normalize:
-                embedding = torch.nn.functional.normalize(embedding, dim=1)
-            parts.append(embedding.float().cpu().numpy())
+            vectors = model.reduce(model.embed(x), dim, space)
+            parts.append(vectors.float().cpu().numpy())
             done += len(batch)
             report(done, total)
-    return np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
+    if parts:
+        return np.concatenate(parts)
+    width = model.space.dim if space == "teacher" and model.space is not None else dim or model.dim
+    return np.zeros((0, width), np.float32)
 
 
 def _in_a_row(images: Images) -> tuple[int | None, Iterable[OneImage]]:

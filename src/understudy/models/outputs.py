@@ -13,6 +13,8 @@ class Outputs(TypedDict, total=False):
     Keys:
         embedding: (n, dim), as `Embedder.encode` returns it: L2-normalised unless the model says otherwise.
         raw: (n, dim), the embedding before normalisation.
+        projected: (n, space.dim), the embedding in the teacher's space, only from a model that keeps a
+            projection into it.
         pooled: (n, pooled_dim), the backbone's features after pooling, before the head.
         logits: (n, classes), only from a model with a classifier.
         maps: the outputs of the layers asked for with `Embedder.request_maps`, by name.
@@ -26,6 +28,7 @@ class Outputs(TypedDict, total=False):
 
     embedding: Tensor
     raw: Tensor
+    projected: Tensor
     pooled: Tensor
     logits: Tensor
     maps: dict[str, Tensor]
