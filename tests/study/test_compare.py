@@ -16,6 +16,7 @@ from understudy.errors import UserError
 from understudy.study import read_study, runner
 from understudy.study.jobs import Job
 from understudy.training.run import read_run
+from understudy.training.workshop import Workshop
 
 Command = Callable[..., Any]
 CLOCK = {"images_per_second", "seconds"}
@@ -200,3 +201,21 @@ def test_a_run_that_is_not_finished_is_no_figure(study: Path, tmp_path: Path) ->
     assert job.summary() is None
     with pytest.raises(UserError, match="is not finished: start the study again"):
         runner._metrics(job)
+
+
+def test_redrawing_gives_each_seed_images_of_its_own(study: Path) -> None:
+    value = yaml.safe_load(study.read_text())
+    value["base"]["data"] = {"source": value["base"]["data"], "fraction": 0.25}
+    study.write_text(yaml.safe_dump(value))
+
+    def used(redraw: bool) -> list[tuple[int, ...]]:
+        config = read_study(study).model_copy(update={"redraw": redraw})
+        workshop = Workshop()
+        runs = [config.run_config(config.rows[1], seed) for seed in (0, 1)]
+        return [tuple(workshop.dataset(run.data).manifest.rows("train")) for run in runs]
+
+    first, second = used(redraw=True)
+    assert first != second
+    assert len(first) == len(second) > 1
+    first, second = used(redraw=False)
+    assert first == second

@@ -46,6 +46,7 @@ class StudyConfig(Section):
     base: dict[str, Any] = Field(description="the configuration all rows share")
     rows: tuple[RowConfig, ...] = Field(min_length=1, description="the lines of the table")
     seeds: tuple[int, ...] | Positive = Field(5, description="seeds, or how many (0, 1, …)")
+    redraw: bool = Field(False, description="each seed also chooses its own images of `data.fraction`")
     metrics: tuple[str, ...] = Field(
         ("recall@1", "map@r", "neighbour_overlap@10"), description="the columns of figures"
     )
@@ -112,7 +113,8 @@ class StudyConfig(Section):
             UserError: The settings do not fit together; the sentence names the row.
         """
         value: dict[str, Any] = dict(self.base)
-        for layer in (row.config, *overrides, {"seed": seed}):
+        drawn = {"seed": seed, "data": {"fraction_seed": seed}} if self.redraw else {"seed": seed}
+        for layer in (row.config, *overrides, drawn):
             value = merge(value, layer)
         config: RunConfig = parse(RunConfig, value, where=f"row {row.name!r}")
         return config

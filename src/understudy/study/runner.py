@@ -84,7 +84,9 @@ def _refuse_others(study: StudyConfig, out: Path) -> None:
     file = out / "study.yaml"
     if file.is_file():
         old, new = read_yaml(file), yaml.safe_load(_as_yaml(study))
-        changed = first_difference(*({**tree, "seeds": 0, "about": ""} for tree in (old, new)))
+        changed = first_difference(
+            *({"redraw": False, **tree, "seeds": 0, "about": ""} for tree in (old, new))
+        )
         if changed is not None:  # more seeds, or another sentence above the table, make no other study
             raise UserError(
                 f"{str(out)!r} holds a study with other {changed!r}: pass another --out, or remove it"
