@@ -24,6 +24,7 @@ from understudy.training import distributed
 from understudy.training.build_terms import build_terms
 from understudy.training.caching import cached_backward
 from understudy.training.draws import Draws
+from understudy.training.gathering import gather, mean_gradients, sizes
 from understudy.training.step import Step
 from understudy.training.task import Task
 from understudy.training.terms import DistillationTerm, SupervisedTerm, Term
@@ -117,7 +118,7 @@ def test_every_loss_gives_the_gradient_of_one_process(world: int, tmp_path: Path
 
 def _scale(rank: int, world: int, folder: Path) -> None:
     local = torch.full((rank + 1, 2), float(rank), requires_grad=True)
-    whole = distributed.gather(local)
+    whole = gather(local)
     torch.autograd.backward((whole * torch.arange(1.0, len(whole) + 1)[:, None]).sum())
     torch.save((whole.detach(), local.grad), folder / f"{rank}.pt")
 
@@ -139,7 +140,7 @@ def test_gather_keeps_rank_order_and_sums_backward(world: int, tmp_path: Path) -
 def _mean_gradients(rank: int, world: int, folder: Path) -> None:
     parameters = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2, 2))]
     parameters[0].grad = torch.full((3,), float(rank))
-    distributed.mean_gradients(parameters)
+    mean_gradients(parameters)
     torch.save([p.grad for p in parameters], folder / f"{rank}.pt")
 
 
@@ -187,7 +188,7 @@ def _task_gradients(rank: int, world: int, folder: Path, pieces: int = 1) -> Non
         cached_backward(task, batch, pieces)
     else:
         task(batch)["loss"].backward()
-    distributed.mean_gradients(list(task.parameters()))
+    mean_gradients(list(task.parameters()))
     torch.save([p.grad for p in task.parameters()], folder / f"{rank}.pt")
 
 
@@ -206,6 +207,6 @@ def test_a_whole_task_gets_the_gradient_of_one_process(world: int, pieces: int, 
 
 def test_one_process_gathers_nothing() -> None:
     x = torch.ones(2, 2, requires_grad=True)
-    assert distributed.gather(x) is x
+    assert gather(x) is x
     assert (distributed.world(), distributed.rank()) == (1, 0)
-    assert distributed.sizes(4, x.device) == [4]
+    assert sizes(4, x.device) == (4,)

@@ -1,16 +1,104 @@
-"""What several processes share: rows gathered with their gradients, one writer, the same random numbers."""
+"""Several processes that work on one thing: how they meet, who writes, and what they tell each other."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
+
+from understudy.data.samplers.base import share as _edges
+from understudy.errors import UserError
+
+T = TypeVar("T")
+
+_PATIENCE = timedelta(hours=6)  # others wait while one measures or writes; a dead one is noticed at once
+_meetings: list[Any] = []  # the stores through which the processes met; they take last words too
+
+
+class LostProcess(Exception):
+    """Another process ended in the middle of something that all do together."""
+
+
+@contextlib.contextmanager
+def launched() -> Iterator[None]:
+    """Joins the processes that a launcher such as ``torchrun`` started, and parts them at the end.
+
+    CPU tensors travel by gloo and CUDA tensors by NCCL, and each process computes on the GPU of its
+    ``LOCAL_RANK``. Nothing happens where ``WORLD_SIZE`` is 1 or unset, or where the processes are joined
+    already.
+
+    Raises:
+        UserError: ``WORLD_SIZE`` says that there are several processes, and no launcher set the rest.
+
+    Example:
+        >>> with launched():
+        ...     world(), rank(), is_writer()
+        (1, 0, True)
+    """
+    if started() == 1 or dist.is_initialized():
+        yield
+        return
+    try:
+        store, number, total = next(rendezvous("env://"))
+    except ValueError as error:
+        raise UserError(
+            f"WORLD_SIZE is {started()} and the rest is missing ({error}): start processes with torchrun, "
+            "or unset WORLD_SIZE"
+        ) from None
+    _meetings.append(dist.PrefixStore(f"understudy/{len(_meetings)}", store))  # type: ignore[attr-defined]
+    nccl = torch.cuda.is_available() and dist.is_nccl_available()
+    if nccl and local_rank() < torch.cuda.device_count():
+        torch.cuda.set_device(local_rank())
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if nccl else "gloo",
+        store=_meetings[-1],
+        rank=number,
+        world_size=total,
+        timeout=_PATIENCE,
+    )
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, LostProcess):
+            first_to_say(str(error))  # before the others notice that this process has gone
+        _part(in_order=not nccl)
+        raise
+    _part(in_order=True)
+
+
+def _part(*, in_order: bool) -> None:
+    """Leaves the group; without waiting for what is under way on a GPU when this process has failed."""
+    abort = getattr(dist.distributed_c10d, "_abort_process_group", None)
+    if in_order or abort is None:
+        dist.destroy_process_group()
+    else:
+        with contextlib.suppress(RuntimeError):
+            abort()
+
+
+def started() -> int:
+    """How many processes a launcher started, joined or not."""
+    return int(os.environ.get("WORLD_SIZE") or 1)
+
+
+def restarts() -> int:
+    """How often ``torchrun`` has started the processes anew after a failure."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0)
+
+
+def local_rank() -> int:
+    """The number of this process on its machine."""
+    return int(os.environ.get("LOCAL_RANK") or 0)
 
 
 def world() -> int:
-    """How many processes train together (1 without a process group)."""
+    """How many processes work together (1 without a process group)."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -19,80 +107,116 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def sizes(rows: int, device: torch.device) -> list[int]:
-    """The number of rows each process holds, in rank order."""
-    if world() == 1:
-        return [rows]
-    mine = torch.tensor([rows], device=device)
-    every = [torch.zeros_like(mine) for _ in range(world())]
-    dist.all_gather(every, mine)
-    return [int(count) for count in torch.cat(every).tolist()]
+def is_writer() -> bool:
+    """Whether this process is the one that writes and prints."""
+    return rank() == 0
 
 
-def gather(local: Tensor, counts: list[int] | None = None) -> Tensor:
-    """Concatenates the rows of all processes; the gradient of a row flows back to where it came from.
-
-    The backward pass sums, over the processes, the gradients that each holds for a row. A loss that every
-    process computes in full on the gathered rows therefore gives, after the averaging of parameter gradients
-    that data-parallel training does, exactly the gradient of one process on the whole batch; so does a loss
-    of which process r computes only its n_r of n queries, weighted by ``world · n_r / n``.
-
-    Args:
-        local: (n_r, …) rows of this process; the counts may differ between processes.
-        counts: Rows of every process, where they are known already.
-
-    Returns:
-        (n, …) rows of all processes in rank order.
+def share(count: int) -> range:
+    """Which of ``count`` things fall to this process; contiguous, each to exactly one.
 
     Example:
-        >>> gather(torch.eye(2)).shape
-        torch.Size([2, 2])
+        >>> share(3)
+        range(0, 3)
+    """
+    return range(*_edges(count, rank(), world()))
+
+
+def barrier() -> None:
+    """Waits until every process is here."""
+    if world() > 1:
+        with talking():
+            dist.all_reduce(torch.zeros(1))
+
+
+def broadcast_object(value: T) -> T:
+    """The writer's value, on every process; what the others pass is not looked at."""
+    if world() == 1:
+        return value
+    box = [value]
+    with talking():
+        dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def gather_objects(value: T) -> list[T]:
+    """The values of all processes in rank order, on every process.
+
+    Example:
+        >>> gather_objects("mine")
+        ['mine']
     """
     if world() == 1:
-        return local
-    counts = counts or sizes(local.shape[0], local.device)
-    if local.requires_grad:
-        return _Gather.apply(local, counts)  # type: ignore[no-any-return]
-    return _all_gather(local, counts)
+        return [value]
+    every: list[Any] = [None] * world()
+    with talking():
+        dist.all_gather_object(every, value)
+    return every
 
 
-def mean_gradients(parameters: list[torch.nn.Parameter]) -> None:
-    """Averages the gradients over the processes, in one flat message for each type."""
+def once(work: Callable[[], T]) -> T:
+    """What the writer alone makes of something, on every process; its mistake is everybody's.
+
+    Args:
+        work: Called on the writer only.
+
+    Raises:
+        UserError: The writer raised it.
+
+    Example:
+        >>> once(lambda: 1 + 1)
+        2
+    """
     if world() == 1:
-        return
-    groups: dict[torch.dtype, list[torch.nn.Parameter]] = {}
-    for parameter in parameters:
-        if parameter.requires_grad:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            groups.setdefault(parameter.dtype, []).append(parameter)
-    for group in groups.values():
-        flat = torch.cat([p.grad.flatten() for p in group if p.grad is not None])
-        dist.all_reduce(flat)
-        flat /= world()
-        pieces = torch.split(flat, [p.numel() for p in group])
-        for parameter, piece in zip(group, pieces, strict=True):
-            parameter.grad = piece.view_as(parameter)
+        return work()
+    result: Any = None
+    mistake: UserError | None = None
+    if is_writer():
+        try:
+            result = work()
+        except UserError as error:
+            mistake = error
+    result, mistake = broadcast_object((result, mistake))
+    if mistake is not None:
+        raise mistake
+    made: T = result
+    return made
 
 
-def _all_gather(local: Tensor, counts: list[int]) -> Tensor:
-    longest = max(counts)
-    padded = local.new_zeros((longest, *local.shape[1:]))
-    padded[: local.shape[0]] = local
-    every = [torch.empty_like(padded) for _ in counts]
-    dist.all_gather(every, padded)
-    return torch.cat([piece[:count] for piece, count in zip(every, counts, strict=True)])
+@contextlib.contextmanager
+def talking() -> Iterator[None]:
+    """Says in plain words that another process has gone, round any exchange with the others.
+
+    Raises:
+        LostProcess: The exchange failed.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise LostProcess(
+            "another process of this run has ended, and this one with it: the first message says why"
+        ) from error
 
 
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, local: Tensor, counts: list[int]) -> Tensor:
-        ctx.counts = counts
-        return _all_gather(local.detach(), counts)
+def first_to_say(sentence: str, *, of_all: bool = False) -> bool:
+    """Whether the last sentence of this process is news to whoever reads what all of them print.
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        total = gradient.contiguous().clone()
-        dist.all_reduce(total)
-        start = sum(ctx.counts[: rank()])
-        return total[start : start + ctx.counts[rank()]], None
+    Args:
+        sentence: It is no news when another process has left the same one.
+        of_all: It is no news when another process has left any sentence.
+    """
+    mine = f"{os.environ.get('RANK')} {sentence}"
+    last = _leave_word(mine)
+    return last == mine or not (of_all or last.partition(" ")[2] == sentence)
+
+
+def _leave_word(words: str) -> str:
+    """The last words of the process that was the first to leave some, in this very moment perhaps."""
+    if not _meetings:
+        return words
+    try:
+        return str(_meetings[-1].compare_set("last words", "", words).decode())
+    except RuntimeError:  # whoever kept the words has gone as well
+        return words

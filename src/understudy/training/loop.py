@@ -17,6 +17,7 @@ from understudy.training import distributed
 from understudy.training.caching import cached_backward, random_state, restore_random_state
 from understudy.training.capture import CapturedStep
 from understudy.training.ema import MovingAverage
+from understudy.training.gathering import mean_gradients
 from understudy.training.guard import NaNGuard
 from understudy.training.optim import load_optimiser, set_rate
 from understudy.training.signals import Stopped, StopRequest
@@ -162,7 +163,7 @@ class Loop:
                 parts = self.task(batch, taught)
                 guard.watch(number, parts)
                 parts["loss"].backward()
-            distributed.mean_gradients(self._parameters)
+            mean_gradients(self._parameters)
             norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
             guard.watch(number, {"gradient": norm})
             if self.clip is not None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from understudy.models.outputs import Outputs
 from understudy.training import distributed
 from understudy.training.draws import Draws
+from understudy.training.gathering import gather, sizes
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Step:
         taught: What each teacher gave for the same rows.
         labels: (n_local,) class numbers, -1 where unlabelled.
         draws: The losses' random numbers; the same on every process.
+        counts: Rows of every process; asked of the others, which waits for the device, where it is not known.
     """
 
     number: int
@@ -30,20 +32,16 @@ class Step:
     taught: Mapping[str, Outputs]
     labels: Tensor
     draws: Draws = field(default_factory=lambda: Draws(0))
-    _counts: list[int] | None = field(default=None, repr=False)
+    counts: tuple[int, ...] = ()
     _gathered: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
-    @property
-    def counts(self) -> list[int]:
-        """Rows of every process."""
-        if self._counts is None:
-            self._counts = distributed.sizes(self.labels.shape[0], self.labels.device)
-        return self._counts
+    def __post_init__(self) -> None:
+        self.counts = self.counts or sizes(self.labels.shape[0], self.labels.device)
 
     def everywhere(self, local: Tensor) -> Tensor:
         """The rows of all processes, gathered once however many losses ask; gradients flow back."""
         if id(local) not in self._gathered:  # the pair keeps `local` alive, so that its id stays its own
-            self._gathered[id(local)] = (local, distributed.gather(local, self.counts))
+            self._gathered[id(local)] = (local, gather(local, self.counts))
         return self._gathered[id(local)][1]
 
     def own_rows(self) -> Tensor:
