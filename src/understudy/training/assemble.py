@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from understudy.teachers import LiveTeacher
 from understudy.training import distributed
 from understudy.training.asking import views_of
 from understudy.training.defaults import augmentation_for
+from understudy.training.degraded import Degraded, student_sees
 from understudy.training.device import uses_bf16
 from understudy.training.measuring import measure
 from understudy.training.neighbourhoods import (
@@ -28,6 +30,7 @@ from understudy.training.neighbourhoods import (
 )
 from understudy.training.plan import draw_up
 from understudy.training.progress import Reporter
+from understudy.training.resuming import fingerprint
 from understudy.training.task import Task
 from understudy.training.terms import DistillationTerm, MapsTerm
 from understudy.training.workshop import Workshop
@@ -44,6 +47,7 @@ class Parts:
         steps: Steps in the whole run.
         batch_size: Images in a (global) batch.
         images: Training images.
+        mark: What a checkpoint remembers of the images, see `understudy.training.resuming`.
         evaluate: Measures a model on a split.
         classes: Names of the training classes, in the order of their codes.
         final_split: The split of the final figures.
@@ -55,6 +59,7 @@ class Parts:
     steps: int
     batch_size: int
     images: int
+    mark: dict[str, Any]
     evaluate: Callable[[Embedder, str], Report]
     classes: tuple[str, ...]
     final_split: str
@@ -128,13 +133,16 @@ def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts
         views=views,
         classifier=plan.classifier,
         seed=config.seed,
+        sees=student_sees(config),
         bf16=uses_bf16(config.precision, device),
     ).to(device)
     if device.type == "cuda":  # several times as fast there for networks of small or grouped convolutions
         task.to(memory_format=torch.channels_last)
 
     def embed(rows: np.ndarray) -> torch.Tensor:
-        return embed_pixels(plan.student, pixels, rows, batch_size=config.evaluation.batch_size)
+        sees = student_sees(config)
+        student = plan.student if sees is None else Degraded(plan.student, sees)
+        return embed_pixels(student, pixels, rows, batch_size=config.evaluation.batch_size)
 
     def before_epoch(epoch: int) -> None:
         if isinstance(sampler, Tuples):
@@ -159,6 +167,7 @@ def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts
         steps,
         sampler.batch_size,
         len(plan.rows),
+        fingerprint(plan.manifest, plan.splits, pixels.rows.cpu().numpy()),
         evaluate,
         plan.classes,
         plan.final_split,
