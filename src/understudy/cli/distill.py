@@ -13,7 +13,7 @@ from understudy.cli.show import finished
 
 
 @app.command()
-@with_config(leave_out=("data.source", "student.backbone"))
+@with_config(leave_out=("data.source", "student.backbone", "compatible"))
 def distill(
     config: Annotated[
         Path | None, typer.Argument(help="a YAML configuration; options go on top of it")
@@ -34,6 +34,10 @@ def distill(
         list[str] | None,
         typer.Option(help="loss on labels, NAME or NAME=WEIGHT, or none; may be repeated"),
     ] = None,
+    compatible: Annotated[
+        bool,
+        typer.Option("--compatible", help="keep a projection into the teacher's space with the model"),
+    ] = False,
     out: Annotated[Path, typer.Option(help="the run directory")] = Path("runs/distill"),
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     json: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
@@ -44,6 +48,8 @@ def distill(
     from understudy.training.progress import Reporter
     from understudy.training.run import execute
 
+    if compatible:
+        settings["compatible"] = True
     run_config = resolve(
         config,
         settings,

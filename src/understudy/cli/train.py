@@ -13,7 +13,7 @@ from understudy.cli.show import finished
 
 
 @app.command()
-@with_config(leave_out=("data.source", "student.backbone"))
+@with_config(leave_out=("data.source", "student.backbone", "compatible"))
 def train(
     config: Annotated[
         Path | None, typer.Argument(help="a YAML configuration; options go on top of it")

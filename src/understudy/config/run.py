@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from understudy.config.sections import (
+    ALIGNING_LOSS,
     DEFAULT_LOSSES,
     DataConfig,
     EvaluationConfig,
@@ -49,6 +50,11 @@ class RunConfig(Section):
     )
     losses: tuple[Annotated[LossConfig, from_word("name")], ...] = Field(
         (), description="distillation losses"
+    )
+    compatible: bool | str = Field(
+        False,
+        description="keep a projection into the teacher's space with the model, for queries to a gallery "
+        "that the teacher embedded; with several teachers, the name of the one",
     )
     preset: str | None = Field(
         None,
@@ -95,7 +101,8 @@ class RunConfig(Section):
         if isinstance(value.get("teachers"), str):
             value["teachers"] = {"main": value["teachers"]}
         if isinstance(value.get("losses"), list | tuple):
-            value["losses"] = [item for loss in value["losses"] for item in _defaults(loss)]
+            aligned = bool(value.get("compatible"))
+            value["losses"] = [item for loss in value["losses"] for item in _defaults(loss, aligned=aligned)]
         if value.get("preset") is not None:
             _add_preset(value)
         return value
@@ -113,18 +120,36 @@ class RunConfig(Section):
                     f"the loss {loss.name!r} names an unknown teacher {loss.teacher!r}: "
                     + suggest(loss.teacher, self.teachers)
                 )
+        self._check_compatible()
         if self.s2sd is not None and self.supervised:
             raise ValueError("`s2sd` brings its own supervised loss (`s2sd.base`): leave `supervised` out")
         return self
 
+    def _check_compatible(self) -> None:
+        if self.compatible is False:
+            return
+        if not self.teachers:
+            raise ValueError(
+                "`compatible` needs a teacher into whose space to project: add one, or leave it out"
+            )
+        if self.compatible is True and len(self.teachers) > 1:
+            names = ", ".join(self.teachers)
+            raise ValueError(f"`compatible` must say into which teacher's space to project: {names}")
+        if isinstance(self.compatible, str) and self.compatible not in self.teachers:
+            raise ValueError(
+                f"`compatible` names an unknown teacher {self.compatible!r}: "
+                + suggest(self.compatible, self.teachers)
+            )
 
-def _defaults(loss: Any) -> tuple[Any, ...]:
+
+def _defaults(loss: Any, *, aligned: bool) -> tuple[Any, ...]:
     """What ``default`` stands for, with the weight that may stand beside it; any other loss as it is."""
+    defaults = (*DEFAULT_LOSSES, ALIGNING_LOSS) if aligned else DEFAULT_LOSSES
     if loss == "default":
-        return DEFAULT_LOSSES
+        return defaults
     if isinstance(loss, Mapping) and loss.get("name") == "default":
         beside = {key: value for key, value in loss.items() if key != "name"}
-        return tuple({**default, **beside} for default in DEFAULT_LOSSES)
+        return tuple({**default, **beside} for default in defaults)
     return (loss,)
 
 

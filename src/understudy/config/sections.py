@@ -77,6 +77,10 @@ DEFAULT_LOSSES: tuple[dict[str, Any], ...] = ({"name": "similarity_kl"},)
 """What ``losses: [default]`` stands for: what won on the committed studies."""
 
 
+ALIGNING_LOSS: dict[str, Any] = {"name": "absolute_teacher"}
+"""What ``default`` brings along where the student is to be compatible with its teacher."""
+
+
 class LossConfig(Section):
     """One distillation loss."""
 

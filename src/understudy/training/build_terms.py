@@ -12,9 +12,13 @@ from understudy.config import LossConfig, RunConfig, S2SDConfig, SamplerConfig, 
 from understudy.errors import UserError
 from understudy.losses import LOSSES, build_loss, default_weight
 from understudy.models.embedder import Embedder
-from understudy.teachers import LiveTeacher, Teacher
+from understudy.models.space import Projection
+from understudy.teachers import Teacher
+from understudy.training.compatible import aligns, check_compatible, compatible_with, normalised
+from understudy.training.maps import channels, compared, request_maps
+from understudy.training.prefixes import Prefixes
 from understudy.training.s2sd import FEATURE_MAP, S2SDTerm
-from understudy.training.terms import DistillationTerm, MapsTerm, Projection, SupervisedTerm, Term
+from understudy.training.terms import DistillationTerm, MapsTerm, SupervisedTerm, Term
 
 _TUPLES = "tuple_contrastive"
 
@@ -64,25 +68,34 @@ def build_terms(
             cannot supply.
     """
     batch_size = batch_size or config.sampler.batch_size
+    prefixes = Prefixes.of(student)
     terms: list[Term] = [
-        _supervised(item, student, len(classes), batch_size, config.sampler) for item in supervised
+        _supervised(item, student, len(classes), batch_size, config.sampler, prefixes) for item in supervised
     ]
     if config.s2sd is not None:
-        terms.append(_s2sd(config.s2sd, student, len(classes), config.sampler))
+        terms.append(_s2sd(config.s2sd, student, len(classes), config.sampler, prefixes))
+    guide = compatible_with(config)
     for item in config.losses:
         name = item.teacher or next(iter(teachers))
-        terms.append(_distillation(item, name, student, teachers[name], classes, batch_size))
+        terms.append(
+            _distillation(
+                item, name, student, teachers[name], classes, batch_size, prefixes, shared=name == guide
+            )
+        )
     if not terms:
         raise UserError(
             "there is nothing to learn from: no loss on labels and no `losses` are set; "
             "add labels, or a teacher and a distillation loss"
         )
     _distinguish(terms)
-    _request_maps(terms, student, teachers)
+    request_maps(terms, student, teachers)
     needs_logits = any(getattr(term, "source", None) == "logits" for term in terms)
     if needs_logits and not classes:
         raise UserError("a loss on logits needs classes and no training image has a label: label some images")
-    return terms, nn.Linear(student.dim, len(classes)) if needs_logits else None
+    if guide is not None:
+        check_compatible(terms, guide)
+    prefixes.classifier = nn.Linear(student.dim, len(classes)) if needs_logits else None
+    return terms, prefixes.classifier
 
 
 def _build(name: str, args: Mapping[str, Any], **context: Any) -> nn.Module:
@@ -94,7 +107,12 @@ def _build(name: str, args: Mapping[str, Any], **context: Any) -> nn.Module:
 
 
 def _supervised(
-    item: SupervisedConfig, student: Embedder, classes: int, batch_size: int, sampler: SamplerConfig
+    item: SupervisedConfig,
+    student: Embedder,
+    classes: int,
+    batch_size: int,
+    sampler: SamplerConfig,
+    prefixes: Prefixes,
 ) -> Term:
     entry = LOSSES.get(item.name)
     if entry is not None and not entry.supervised:
@@ -102,7 +120,15 @@ def _supervised(
     args = _fitting(item.name, item.args, sampler)
     loss = _build(item.name, args, num_classes=classes, dim=student.dim)
     source = entry.inputs[0] if entry is not None else "embedding"
-    return SupervisedTerm(item.name, loss, source, _weight(item, loss, batch_size), item.warmup)
+    return SupervisedTerm(
+        item.name,
+        loss,
+        source,
+        _weight(item, loss, batch_size),
+        item.warmup,
+        prefixes=prefixes,
+        nested=[_build(item.name, args, num_classes=classes, dim=dim) for dim in prefixes.dims],
+    )
 
 
 def _fitting(name: str, args: Mapping[str, Any], sampler: SamplerConfig) -> Mapping[str, Any]:
@@ -119,7 +145,9 @@ def _fitting(name: str, args: Mapping[str, Any], sampler: SamplerConfig) -> Mapp
     return {**args, "negatives": sampler.negatives}
 
 
-def _s2sd(item: S2SDConfig, student: Embedder, classes: int, sampler: SamplerConfig) -> Term:
+def _s2sd(
+    item: S2SDConfig, student: Embedder, classes: int, sampler: SamplerConfig, prefixes: Prefixes
+) -> Term:
     if not classes:
         raise UserError("S2SD needs labels and no training image has one: label some images")
     entry = LOSSES.get(item.base)
@@ -131,11 +159,12 @@ def _s2sd(item: S2SDConfig, student: Embedder, classes: int, sampler: SamplerCon
         item.variant,
         item.dims,
         base_dim=student.dim,
-        pooled_dim=_channels(student, FEATURE_MAP) if item.variant == "msdfa" else student.pooled_dim,
+        pooled_dim=channels(student, FEATURE_MAP) if item.variant == "msdfa" else student.pooled_dim,
         weight=item.weight,
         feature_weight=item.feature_weight,
         temperature=item.temperature,
         delay=item.delay,
+        prefixes=prefixes,
     )
 
 
@@ -146,6 +175,9 @@ def _distillation(
     teacher: Teacher,
     classes: tuple[str, ...],
     batch_size: int,
+    prefixes: Prefixes,
+    *,
+    shared: bool,
 ) -> Term:
     if item.name.startswith("pml:"):
         raise UserError(f"{item.name!r} is a loss on labels: put it under `supervised`, not `losses`")
@@ -159,12 +191,20 @@ def _distillation(
             f"supplies only {', '.join(sorted(teacher.supplies))}: choose another loss or teacher"
         )
     if source == "maps":
-        return _maps(item, name, student, teacher, batch_size)
+        student_channels, teacher_channels = compared(item, student, teacher)
+        loss = _build(
+            item.name, item.args, student_channels=student_channels, teacher_channels=teacher_channels
+        )
+        assert item.maps is not None, "`compared` has looked at them"
+        return MapsTerm(item.name, loss, item.maps, name, _weight(item, loss, batch_size), item.warmup)
     loss = _build(item.name, item.args, dim=student.dim)
     assert entry is not None, "an unknown name does not get past _build"
-    projection = None
-    if entry.equal_dims and source == "embedding" and student.dim != teacher.dim:
-        projection = Projection(student.dim, teacher.dim, normalize=student.config.normalize)
+    projection: Projection | None = None
+    if source == "embedding" and aligns(loss, entry):
+        if shared:
+            projection = student.projection
+        elif student.dim != teacher.dim or prefixes.dims:
+            projection = Projection(student.dim, teacher.dim, normalize=normalised(teacher))
     return DistillationTerm(
         item.name,
         loss,
@@ -174,57 +214,10 @@ def _distillation(
         item.warmup,
         relational=not entry.per_row,
         projection=projection,
+        owned=not shared,
+        prefixes=prefixes,
         columns=_columns(item.name, teacher, classes) if source == "logits" else None,
     )
-
-
-def _maps(item: LossConfig, name: str, student: Embedder, teacher: Teacher, batch_size: int) -> Term:
-    if item.maps is None:
-        raise UserError(
-            f"the loss {item.name!r} compares feature maps: set its `maps` to "
-            "[layer of the student, layer of the teacher]"
-        )
-    model = getattr(teacher, "model", None)
-    assert isinstance(model, Embedder), "only a live model supplies maps"
-    loss = _build(
-        item.name,
-        item.args,
-        student_channels=_channels(student, item.maps[0]),
-        teacher_channels=_channels(model, item.maps[1]),
-    )
-    return MapsTerm(item.name, loss, item.maps, name, _weight(item, loss, batch_size), item.warmup)
-
-
-def _channels(model: Embedder, layer: str) -> int:
-    """How many channels a layer's output has, found by running one image through."""
-    model.request_maps([layer])
-    training = model.training
-    model.eval()
-    pre = model.preprocessing
-    with torch.no_grad():
-        image = torch.zeros(1, pre.channels, *pre.size, device=next(model.parameters()).device)
-        captured = model(image)["maps"].get(layer)
-    model.train(training)
-    if captured is None or captured.ndim != 4:
-        raise UserError(f"the layer {layer!r} gives no feature map (n, C, H, W): choose a convolutional one")
-    channels: int = captured.shape[1]
-    return channels
-
-
-def _request_maps(terms: Sequence[Term], student: Embedder, teachers: Mapping[str, Teacher]) -> None:
-    """Asks the models for exactly the maps that the terms compare."""
-    mine: set[str] = set()
-    theirs: dict[str, set[str]] = {}
-    for term in terms:
-        if isinstance(term, MapsTerm):
-            mine.add(term.maps[0])
-            theirs.setdefault(term.teacher, set()).add(term.maps[1])
-        elif isinstance(term, S2SDTerm) and term.pool is not None:
-            mine.add(FEATURE_MAP)
-    student.request_maps(sorted(mine))
-    for name, teacher in teachers.items():
-        if isinstance(teacher, LiveTeacher):  # all of them: a run before may have asked the same teacher
-            teacher.request_maps(sorted(theirs.get(name, ())))
 
 
 def _columns(loss: str, teacher: Teacher, classes: tuple[str, ...]) -> Tensor:

@@ -17,6 +17,7 @@ from understudy.models.embedder import Embedder
 from understudy.teachers import Teacher
 from understudy.training.asking import check_questions, compares
 from understudy.training.build_terms import build_terms, default_supervised
+from understudy.training.compatible import teacher_space
 from understudy.training.device import find_device
 from understudy.training.figures import measurable
 from understudy.training.measuring import final_split
@@ -76,7 +77,7 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
     # Opening a teacher may draw random numbers, and a study opens it once: so before the seed is set.
     teachers = {name: workshop.teacher(teacher, device) for name, teacher in config.teachers.items()}
     torch.manual_seed(config.seed)
-    student = build_embedder(config.student).to(device)
+    student = build_embedder(config.student, space=teacher_space(config, teachers)).to(device)
     dataset = workshop.dataset(config.data)
     manifest = dataset.manifest
     if manifest.texts is not None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from understudy.losses import s2sd
 from understudy.models.pooling import AverageMaxPooling
+from understudy.training.prefixes import Prefixes
 from understudy.training.step import Step
 from understudy.training.terms import Term
 
@@ -40,6 +41,8 @@ class S2SDTerm(Term):
         feature_weight: γ_F.
         temperature: T of the similarity softmax.
         delay: Steps before the features teach.
+        prefixes: Lengths of the student's embedding. Each has a criterion of its own and learns from all
+            heads; the objective is the mean over them. The whole alone unless given.
 
     Example:
         >>> from understudy.losses import MultiSimilarity
@@ -60,6 +63,7 @@ class S2SDTerm(Term):
         feature_weight: float = 50.0,
         temperature: float = 1.0,
         delay: int = 1000,
+        prefixes: Prefixes | None = None,
     ) -> None:
         super().__init__("s2sd", 1.0)
         dims = tuple(dims)[-1:] if variant == "dsd" else tuple(dims)
@@ -72,6 +76,8 @@ class S2SDTerm(Term):
             nn.Sequential(nn.Linear(pooled_dim, dim), nn.ReLU(), nn.Linear(dim, dim)) for dim in dims
         )
         self.criteria = nn.ModuleList(criterion(dim) for dim in (base_dim, *dims))
+        self.prefixes = prefixes or Prefixes()
+        self.nested = nn.ModuleList(criterion(dim) for dim in self.prefixes.dims)
         self.pool = AverageMaxPooling() if variant == "msdfa" else None
 
     def schedule(self, step: int) -> tuple[float, ...]:
@@ -82,18 +88,29 @@ class S2SDTerm(Term):
         """The objective of the whole batch."""
         features = self._features(step)
         labels = step.everywhere(step.labels)
-        base = step.everywhere(step.outputs["embedding"])
+        bases = self.prefixes.views(step.outputs, "embedding", step.everywhere)
         auxiliaries = [step.everywhere(F.normalize(head(features), dim=1)) for head in self.heads]
-        first, *others = (
-            criterion(rows, labels, **self.draws(criterion, step, place))
-            for place, (criterion, rows) in enumerate(zip(self.criteria, (base, *auxiliaries), strict=True))
+        pooled = step.everywhere(features.detach()) if self.variant in ("msdf", "msdfa") else None
+        criteria = (*self.criteria, *self.nested)
+        rows = (bases[0], *auxiliaries, *bases[1:])
+        supervised = [
+            criterion(vectors, labels, **self.draws(criterion, step, place))
+            for place, (criterion, vectors) in enumerate(zip(criteria, rows, strict=True))
+        ]
+        heads = supervised[1 : 1 + len(auxiliaries)]
+        firsts = (supervised[0], *supervised[1 + len(auxiliaries) :])
+        value: Tensor = 0.5 * sum(heads) / len(heads) + self.prefixes.mean(
+            0.5 * first + self._taught(base, auxiliaries, pooled)
+            for first, base in zip(firsts, bases, strict=True)
         )
-        supervised: Tensor = 0.5 * (first + sum(others) / len(others))
-        with_features = self.variant in ("msdf", "msdfa")
-        return supervised + s2sd(
+        return value
+
+    def _taught(self, base: Tensor, auxiliaries: Sequence[Tensor], pooled: Tensor | None) -> Tensor:
+        """What the heads and the features teach one length of the embedding."""
+        return s2sd(
             base,
             auxiliaries,
-            pooled=step.everywhere(features.detach()) if with_features else None,
+            pooled=pooled,
             pooled_active=self.clock[1].to(base.dtype),
             temperature=self.temperature,
             gamma=self.gamma,

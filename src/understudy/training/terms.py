@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from understudy.training.prefixes import Prefixes
 from understudy.training.step import Step
 
 
@@ -81,18 +82,43 @@ class Term(nn.Module):
 
 
 class SupervisedTerm(Term):
-    """A loss on labels, over the rows of all processes; unlabelled rows (label -1) take no part in it."""
+    """A loss on labels, over the rows of all processes; unlabelled rows (label -1) take no part in it.
 
-    def __init__(self, name: str, loss: nn.Module, source: str, weight: float, warmup: int = 0) -> None:
+    Args:
+        name: How logs and errors call it.
+        loss: The loss of the whole output.
+        source: Which output it looks at (``embedding``, ``raw`` or ``logits``).
+        weight: The factor on its value.
+        warmup: Steps over which the factor grows.
+        prefixes: The lengths it looks at; the whole alone unless given.
+        nested: A loss for each shorter length: its proxies, margins, … are of that length.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        loss: nn.Module,
+        source: str,
+        weight: float,
+        warmup: int = 0,
+        *,
+        prefixes: Prefixes | None = None,
+        nested: Sequence[nn.Module] = (),
+    ) -> None:
         super().__init__(name, weight, warmup)
         self.loss = loss
         self.source = source
+        self.prefixes = prefixes or Prefixes()
+        self.nested = nn.ModuleList(nested)
 
     def forward(self, step: Step) -> Tensor:
-        """The loss of all rows and their labels."""
-        rows = step.everywhere(step.outputs[self.source])  # type: ignore[literal-required]
-        value: Tensor = self.loss(rows, step.everywhere(step.labels), **self.draws(self.loss, step))
-        return value
+        """The loss of all rows and their labels, the mean over lengths."""
+        labels = step.everywhere(step.labels)
+        views = self.prefixes.views(step.outputs, self.source, step.everywhere)
+        return self.prefixes.mean(
+            loss(rows, labels, **self.draws(loss, step, place))
+            for place, (loss, rows) in enumerate(zip((self.loss, *self.nested), views, strict=True))
+        )
 
 
 class DistillationTerm(Term):
@@ -106,7 +132,9 @@ class DistillationTerm(Term):
         weight: The factor on its value.
         warmup: Steps over which the factor grows.
         relational: Whether the loss compares the rows of the batch with each other.
-        projection: What brings the student to the teacher's dimension, where the loss needs equal ones.
+        projection: What brings the student into the teacher's space, where the loss needs that.
+        owned: Whether the projection is trained as a part of the term; else it is the student's own.
+        prefixes: The lengths it looks at, each against the whole teacher; the whole alone unless given.
         columns: Where each training class stands among the teacher's classes, for losses on logits.
     """
 
@@ -121,6 +149,8 @@ class DistillationTerm(Term):
         *,
         relational: bool = True,
         projection: nn.Module | None = None,
+        owned: bool = True,
+        prefixes: Prefixes | None = None,
         columns: Tensor | None = None,
     ) -> None:
         super().__init__(name, weight, warmup)
@@ -128,28 +158,45 @@ class DistillationTerm(Term):
         self.source = source
         self.teacher = teacher
         self.relational = relational
-        self.projection = projection
+        self.projection = projection if owned else None
+        self._shared = () if projection is None else (projection,)  # a tuple: neither state nor parameters
+        self.prefixes = prefixes or Prefixes()
         self.register_buffer("columns", columns, persistent=False)
 
     def forward(self, step: Step) -> Tensor:
-        """The loss of the whole batch, or this process's share of a mean over rows."""
-        student: Tensor = step.outputs[self.source]  # type: ignore[literal-required]
+        """The loss of the whole batch, or this process's share of a mean over rows; the mean over lengths."""
         taught: Tensor = step.taught[self.teacher][self.source]  # type: ignore[literal-required]
         columns = self.columns
         if isinstance(columns, Tensor):
             taught = taught[:, columns]
-        if self.projection is not None:
-            student = self.projection(student.float())
         if not self.relational:
-            value: Tensor = self.loss(student, taught)
-            return value * step.local_share()
-        extra: dict[str, object] = {**self.draws(self.loss, step)}
+            views = self.prefixes.views(step.outputs, self.source)
+            return (
+                self.prefixes.mean(self.loss(self._met(rows), taught) for rows in views) * step.local_share()
+            )
+        extra: dict[str, Tensor] = {}
         share = 1.0
         if len(step.counts) > 1 and getattr(self.loss, "splits_by_query", False):
             extra["queries"] = step.own_rows()  # each process asks for its own rows only
             share = step.local_share()
-        related: Tensor = self.loss(step.everywhere(student), step.everywhere(taught), **extra)
+        taught = step.everywhere(taught)
+        views = self.prefixes.views(step.outputs, self.source, step.everywhere)
+        related = self.prefixes.mean(
+            self.loss(self._met(rows), taught, **self.draws(self.loss, step, place), **extra)
+            for place, rows in enumerate(views)
+        )
         return related * share
+
+    @property
+    def projects(self) -> bool:
+        """Whether the student is brought into the teacher's space."""
+        return bool(self._shared)
+
+    def _met(self, rows: Tensor) -> Tensor:
+        """The student's rows where the teacher's are."""
+        for projection in self._shared:
+            rows = projection(rows.float())
+        return rows
 
 
 class MapsTerm(Term):
@@ -177,32 +224,6 @@ class MapsTerm(Term):
         mine, theirs = self.maps
         value: Tensor = self.loss(step.outputs["maps"][mine], step.taught[self.teacher]["maps"][theirs])
         return value * step.local_share()
-
-
-class Projection(nn.Module):
-    """A linear map from the student's to the teacher's dimension, in training only.
-
-    Args:
-        student_dim: d_S.
-        teacher_dim: d_T.
-        normalize: Divide the rows by their length afterwards, as the teacher's are.
-
-    Example:
-        >>> import torch
-        >>> Projection(8, 16, normalize=True)(torch.randn(4, 8)).norm(dim=1).round(decimals=4).tolist()
-        [1.0, 1.0, 1.0, 1.0]
-    """
-
-    def __init__(self, student_dim: int, teacher_dim: int, *, normalize: bool) -> None:
-        super().__init__()
-        self.linear = nn.Linear(student_dim, teacher_dim, bias=False)
-        nn.init.orthogonal_(self.linear.weight)
-        self.normalize = normalize
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """(n, d_S) to (n, d_T)."""
-        projected: Tensor = self.linear(rows)
-        return F.normalize(projected, dim=1) if self.normalize else projected
 
 
 def _number(name: str) -> int:
