@@ -106,6 +106,26 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
 
 
+def make_directory(path: str | Path) -> None:
+    """Makes a directory and its parents where they are missing.
+
+    Raises:
+        UserError: The place cannot be written.
+    """
+    with _plain_words(Path(path)):
+        Path(path).mkdir(parents=True, exist_ok=True)
+
+
+def append_line(path: str | Path, line: str) -> None:
+    """Adds a short line to a file that several processes may add lines to.
+
+    Raises:
+        UserError: The disk is full or the place cannot be written.
+    """
+    with _plain_words(Path(path)), Path(path).open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
 def _swap(draft: Path, path: Path) -> None:
     """Puts a finished directory in the place of an old one; the old one goes last."""
     old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))

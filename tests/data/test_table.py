@@ -14,11 +14,12 @@ import torch
 from safetensors.numpy import load_file
 
 from understudy.data.table import Table, write_table
-from understudy.data.table_files import write_vectors
+from understudy.data.table.shards import map_shard, write_shard
 from understudy.errors import UserError
 
 META = {"teacher": "vit", "size": [224, 224]}
 VECTORS = np.random.default_rng(0).normal(size=(40, 7)).astype(np.float32)
+SHARD = "shards/00000.safetensors"
 IDS = [f"a/{i:02}.png" for i in range(40)]
 
 
@@ -39,7 +40,7 @@ def test_what_goes_in_comes_out(place: Path) -> None:
     assert read.dtype == np.float32
     assert np.array_equal(read, VECTORS[rows])
     assert type(read) is np.ndarray  # in memory: no view of the file
-    assert np.array_equal(load_file(place / "vectors.safetensors")["vectors"], VECTORS)
+    assert np.array_equal(load_file(place / SHARD)["vectors"], VECTORS)
 
 
 def test_ids_are_joined_to_row_numbers(place: Path) -> None:
@@ -57,7 +58,7 @@ def test_missing_ids_are_counted_and_named(place: Path) -> None:
 
 def test_half_precision_and_tensors(tmp_path: Path) -> None:
     table = write_table(tmp_path / "t", torch.from_numpy(VECTORS), IDS, metadata=META, dtype="float16")
-    assert table.vectors.dtype == np.float16
+    assert load_file(tmp_path / "t" / SHARD)["vectors"].dtype == np.float16
     assert table.hashes is None
     assert np.array_equal(table.read(range(40)), VECTORS.astype(np.float16).astype(np.float32))
 
@@ -69,9 +70,10 @@ def test_unit_length_is_measured(tmp_path: Path, scale: float, normalised: bool)
 
 
 def test_the_file_is_mapped_not_read(place: Path) -> None:
-    table = Table.open(place)
-    assert isinstance(table.vectors, np.memmap)
-    assert not table.vectors.flags.writeable
+    vectors = map_shard(place / SHARD).tensors["vectors"]
+    assert not vectors.flags.writeable
+    assert not vectors.flags.owndata
+    assert vectors.ctypes.data % vectors.itemsize == 0
 
 
 def test_rows_outside_the_table_are_an_error(place: Path) -> None:
@@ -149,24 +151,27 @@ def change(**facts: object) -> Callable[[Path], object]:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (cut("vectors.safetensors", -1), r"has \d+ of \d+ bytes \(truncated"),
-        (cut("vectors.safetensors", 20), "not a safetensors file"),
-        (cut("vectors.safetensors", 0), "not a safetensors file"),
-        (lambda place: (place / "vectors.safetensors").write_bytes(b"\xff" * 99), "not a safetensors file"),
-        (remove("vectors.safetensors"), r"vectors.safetensors' is missing"),
+        (cut(SHARD, -1), r"has \d+ of \d+ bytes \(truncated"),
+        (cut(SHARD, 20), "not a shard of an embedding table"),
+        (cut(SHARD, 0), "not a shard of an embedding table"),
+        (lambda place: (place / SHARD).write_bytes(b"\xff" * 99), "not a shard of an embedding table"),
+        (remove(SHARD), r"00000.safetensors' is missing"),
+        (
+            lambda place: write_shard(place / SHARD, {"vectors": VECTORS[::-1]}, {}),
+            "belongs to another table",
+        ),
         (cut("ids.parquet", -9), "not a Parquet file"),
         (cut("ids.parquet", 0), "not a Parquet file"),
         (remove("ids.parquet"), r"ids.parquet' is missing"),
         (remove("table.json"), "not an embedding table: it has no table.json"),
         (cut("table.json", -9), "is not JSON"),
         (lambda place: (place / "table.json").write_text("[]"), "must hold a JSON object"),
-        (change(format=2), "of format 2 and this version reads format 1"),
+        (change(format=1), "of format 1 and this version reads format 2"),
         (change(teacher=None), "lacks teacher"),
         (
             change(count=41),
-            "speaks of 41 vectors of 7 × float32, and there are 40 of 7 × float32 with 40 ids",
+            "speaks of 41 items and 41 vectors, and there are 40 ids and 40 vectors",
         ),
-        (change(dim=8), "do not belong together"),
     ],
 )
 def test_damaged_tables_are_refused_in_one_sentence(
@@ -198,5 +203,9 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_the_file_is_one_that_the_library_reads(tmp_path: Path, dtype: type[np.floating]) -> None:
     vectors = np.random.default_rng(0).normal(size=(5, 3)).astype(dtype)
-    write_vectors(tmp_path / "f", vectors)
-    np.testing.assert_array_equal(load_file(tmp_path / "f")["vectors"], vectors)
+    tensors = {"vectors": vectors, "steps": np.arange(5, dtype=np.int8), "none": vectors[:0]}
+    write_shard(tmp_path / "f", tensors, {"a": "b"})
+    for read in (load_file(tmp_path / "f"), map_shard(tmp_path / "f").tensors):
+        assert set(read) == set(tensors)
+        for name, tensor in tensors.items():
+            np.testing.assert_array_equal(read[name], tensor)

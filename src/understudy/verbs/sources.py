@@ -155,8 +155,8 @@ class Source:
         path = Path(maker)
         if (path / "table.json").is_file():
             table = Table.open(path)
-            digest = _hash_of_file(path / "vectors.safetensors")
-            return cls(str(maker), table, {"table": str(maker), "of": table.teacher, "sha256": digest})
+            facts = {"table": str(maker), "of": table.teacher, "fingerprint": table.fingerprint}
+            return cls(str(maker), table, facts)
         opened = open_teacher(str(maker))
         if not isinstance(opened, LiveTeacher):
             raise UserError(f"the {what} {str(maker)!r} is not a model: pass a table of its vectors")

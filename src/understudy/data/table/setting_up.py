@@ -1,0 +1,115 @@
+"""The beginning of a table, or the place where one is gone on with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from understudy.data.table.index import (
+    FACTS,
+    IDS,
+    LOCK,
+    PLAN,
+    QUERIES,
+    DamagedError,
+    Index,
+    difference_of_ids,
+    read_facts,
+    read_plan,
+)
+from understudy.data.table.plan import FORMAT, TablePlan, refuse_other
+from understudy.data.table.state import State
+from understudy.errors import UserError
+from understudy.files import write_json
+
+_OURS = {FACTS, PLAN, IDS, LOCK, QUERIES, "shards"}
+
+
+def refuse_strange(directory: Path) -> None:
+    """A place that holds other things is not written to.
+
+    Raises:
+        UserError: It does.
+    """
+    if directory.is_dir():
+        strange = [
+            path.name for path in directory.iterdir() if path.name not in _OURS and path.name[0] != "."
+        ]
+    else:
+        strange = [directory.name] if directory.exists() else []
+    if strange:
+        raise UserError(
+            f"{str(directory)!r} exists already: pass another place for the table or remove it first"
+        )
+
+
+def set_up(
+    directory: Path, ids: Sequence[str], plan: TablePlan, hashes: Sequence[str] | None, *, first: bool
+) -> State:
+    """Writes down what a table is to hold, or compares that with what it was begun with.
+
+    Args:
+        directory: The table's, locked.
+        ids: The items.
+        plan: What is wanted.
+        hashes: Of the items' content.
+        first: Whether no other process is at work; only then is something written.
+
+    Raises:
+        UserError: It was begun with something else.
+    """
+    there = _plan(directory)
+    difference = None if there is None else there.difference(plan)
+    if difference is not None:
+        raise refuse_other(str(directory), difference)
+    index = None if there is None else _items(directory, ids, hashes)
+    if first:
+        if index is None:
+            index = Index(tuple(ids), None if hashes is None else tuple(hashes))
+            index.write(directory)
+        return _written(directory, there, plan, index)
+    if there is None or index is None:
+        raise UserError(f"the embedding table {str(directory)!r} vanished while it was opened: try again")
+    return State(directory, replace(there, dim=there.dim or plan.dim), index)
+
+
+def _written(directory: Path, there: TablePlan | None, plan: TablePlan, index: Index) -> State:
+    """Clears away what a killed process left, and writes down what is not there yet."""
+    for draft in [*directory.glob(".*.tmp"), *directory.glob("shards/.*.tmp")]:
+        draft.unlink()
+    if there is None:
+        write_json(directory / PLAN, {"format": FORMAT, **plan.facts()})
+        (directory / FACTS).unlink(missing_ok=True)
+    else:
+        plan = replace(there, dim=there.dim or plan.dim)
+    state = State(directory, plan, index)
+    if (directory / FACTS).is_file() and not _is_whole(state):
+        state.reopen()
+    return state
+
+
+def _is_whole(state: State) -> bool:
+    count = read_facts(state.directory)["count"]
+    sound = all(state.sound(shard, deep=True) for shard in range(state.shards))
+    return sound and len(state.index.kept().ids) == count
+
+
+def _plan(directory: Path) -> TablePlan | None:
+    """The plan that a table was begun with; None where it is damaged: shards know what they belong to."""
+    try:
+        return read_plan(directory)
+    except DamagedError:
+        return None
+
+
+def _items(directory: Path, ids: Sequence[str], hashes: Sequence[str] | None) -> Index | None:
+    """The items that a table was begun with, where they are still known."""
+    try:
+        index = Index.read(directory)
+    except UserError:
+        return None
+    difference = difference_of_ids(index, ids, hashes)
+    if difference is not None:
+        raise refuse_other(str(directory), difference)
+    return index
