@@ -16,6 +16,7 @@ from understudy.data.samplers import (
     Mixed,
     RandomPairs,
     Sampler,
+    TeacherNeighbours,
     Unlabelled,
     deal,
     shard,
@@ -29,6 +30,7 @@ LABELS = np.concatenate((LABELS[:240], np.full(30, -1), np.arange(48, 78)))
 LABELS = RANDOM.permutation(LABELS)
 CAMERAS = RANDOM.integers(0, 4, 300)
 ROWS = np.sort(RANDOM.permutation(300)[:200])
+NEAREST = np.stack([np.setdiff1d(RANDOM.permutation(200)[:13], row)[:12] for row in range(200)])
 
 MAKERS: dict[str, Callable[[int], Sampler]] = {
     "with": lambda seed: ClassBalanced(ROWS, LABELS, 8, 4, replacement=True, seed=seed),
@@ -37,6 +39,7 @@ MAKERS: dict[str, Callable[[int], Sampler]] = {
     "pairs": lambda seed: RandomPairs(ROWS, LABELS, 16, seed=seed),
     "cameras": lambda seed: CrossCameraPairs(ROWS, LABELS, CAMERAS, 16, seed=seed),
     "unlabelled": lambda seed: Unlabelled(ROWS, 24, seed=seed),
+    "neighbours": lambda seed: TeacherNeighbours(ROWS, 24, 3, NEAREST, neighbourhood=12, seed=seed),
     "mixed": lambda seed: Mixed(
         ClassBalanced(ROWS, LABELS, 4, 2, replacement=False, seed=seed), Unlabelled(ROWS, 12, seed=seed)
     ),
