@@ -22,7 +22,8 @@ from understudy.errors import UserError
 from understudy.models import load
 from understudy.training import run as run_module
 from understudy.training.checkpoint import latest_checkpoint
-from understudy.training.run import Run, execute, read_run
+from understudy.training.results import Run, read_run
+from understudy.training.run import execute
 from understudy.training.signals import Stopped
 
 Settings = Callable[..., dict[str, Any]]

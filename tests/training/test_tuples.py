@@ -21,7 +21,8 @@ from understudy.losses import TupleContrastive
 from understudy.training import run as run_module
 from understudy.training.assemble import assemble
 from understudy.training.progress import Reporter
-from understudy.training.run import execute, read_run
+from understudy.training.results import read_run
+from understudy.training.run import execute
 from understudy.training.sampling import build_sampler
 from understudy.training.signals import Stopped
 from understudy.training.terms import SupervisedTerm

@@ -79,6 +79,17 @@ def normalises_by_batch(module: nn.Module) -> bool:
     return any(isinstance(child, _BatchNorm) and child.training for child in module.modules())
 
 
+def local_statistics(module: nn.Module) -> list[Tensor]:
+    """The running statistics that batch normalisation takes from the rows of this process alone."""
+    return [
+        buffer
+        for child in module.modules()
+        if isinstance(child, _BatchNorm) and child.training and not isinstance(child, nn.SyncBatchNorm)
+        for buffer in child.buffers()
+        if buffer.is_floating_point()
+    ]
+
+
 def _split(rows: int, pieces: int) -> list[slice]:
     size = -(-rows // pieces)
     return [slice(start, min(rows, start + size)) for start in range(0, rows, size)]

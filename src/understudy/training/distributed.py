@@ -154,6 +154,21 @@ def gather_objects(value: T) -> list[T]:
     return every
 
 
+def any_process(said: bool) -> bool:
+    """Whether any process says so.
+
+    Example:
+        >>> any_process(False)
+        False
+    """
+    if world() == 1:
+        return said
+    votes = torch.tensor([int(said)])
+    with talking():
+        dist.all_reduce(votes, dist.ReduceOp.MAX)
+    return bool(votes)
+
+
 def once(work: Callable[[], T]) -> T:
     """What the writer alone makes of something, on every process; its mistake is everybody's.
 

@@ -89,6 +89,17 @@ def means(values: Tensor) -> Tensor:
     return total / world()
 
 
+def copy_from_writer(module: torch.nn.Module) -> None:
+    """Gives every process the writer's parameters and buffers."""
+    if world() == 1:
+        return
+    for tensor in (*module.parameters(), *module.buffers()):
+        written = tensor.detach().contiguous()
+        with talking():
+            dist.broadcast(written, src=0)
+        tensor.detach().copy_(written)
+
+
 def _all_gather(local: Tensor, counts: tuple[int, ...]) -> Tensor:
     longest = max(counts)
     padded = local.contiguous()

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from understudy.training.distributed import any_process, gather_objects, world
+
 
 class NotFinite(Exception):
     """A loss or gradient became NaN or infinite; the message names the step and the part."""
@@ -20,6 +22,9 @@ class NaNGuard:
     and part are latched there, and `check` reads the latch: the loop calls it at its logging interval and
     before each checkpoint, so that a checkpoint is always good. From the bad step on `found_inf` is 1, which
     fused optimisers read to leave the weights alone.
+
+    Of several processes all raise the same sentence at the same step, whichever of them saw the value: on the
+    CPU when they `agree`, before the update of each step, on other devices in `check`.
 
     Attributes:
         found_inf: A scalar on the device, 1 once a bad value was seen; None on the CPU.
@@ -34,6 +39,7 @@ class NaNGuard:
 
     def __init__(self, device: torch.device) -> None:
         self._immediate = device.type == "cpu"
+        self._seen: str | None = None
         self._latch = torch.full((2,), -1, dtype=torch.int64, device=device)
         self._names: list[str] = []
         self.found_inf = None if self._immediate else torch.zeros((), device=device)
@@ -46,14 +52,16 @@ class NaNGuard:
             values: The parts by name.
 
         Raises:
-            NotFinite: On the CPU, at once.
+            NotFinite: On the CPU, at once where there is no other process.
         """
         names = sorted(values, key=lambda name: name == "loss")  # a part says more than the sum
         if self._immediate:
             for name in names:
                 value = float(values[name].detach())
-                if not math.isfinite(value):
-                    raise NotFinite(_sentence(name, value, int(step)))
+                if not math.isfinite(value) and self._seen is None:
+                    self._seen = _sentence(name, value, int(step))
+                    if world() == 1:
+                        raise NotFinite(self._seen)
             return
         if names[0] not in self._names:
             self._names += names
@@ -65,15 +73,25 @@ class NaNGuard:
         if self.found_inf is not None:
             self.found_inf.copy_(self._latch[0] >= 0)
 
+    def agree(self) -> None:
+        """Asks the other processes what they saw in this step; where that must wait for a GPU, `check` does.
+
+        Raises:
+            NotFinite: One of them saw a bad value.
+        """
+        if self._immediate and world() > 1 and any_process(self._seen is not None):
+            raise NotFinite(next(seen for seen in gather_objects(self._seen) if seen is not None))
+
     def check(self) -> None:
-        """Reads the latch.
+        """Reads the latch, of all processes.
 
         Raises:
             NotFinite: A bad value was seen since the start.
         """
         if self._immediate:
             return
-        step, part = self._latch.tolist()
+        latches = gather_objects(self._latch.tolist())
+        step, part = min((latch for latch in latches if latch[0] >= 0), default=(-1, -1))
         if step >= 0:
             raise NotFinite(_sentence(self._names[part], None, step))
 

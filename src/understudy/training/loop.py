@@ -11,17 +11,24 @@ import torch
 from torch import Tensor
 
 from understudy.data.batches import Batch
+from understudy.errors import UserError
 from understudy.models.embedder import Embedder
 from understudy.models.outputs import Outputs
 from understudy.training import distributed
-from understudy.training.caching import cached_backward, random_state, restore_random_state
+from understudy.training.caching import (
+    cached_backward,
+    local_statistics,
+    random_state,
+    restore_random_state,
+)
 from understudy.training.capture import CapturedStep
 from understudy.training.ema import MovingAverage
-from understudy.training.gathering import mean_gradients
+from understudy.training.gathering import copy_from_writer, mean_gradients, means
 from understudy.training.guard import NaNGuard
 from understudy.training.optim import load_optimiser, set_rate
 from understudy.training.signals import Stopped, StopRequest
 from understudy.training.task import Task
+from understudy.training.voting import StopVote
 
 
 class Loop:
@@ -91,23 +98,25 @@ class Loop:
         """Trains from the current step to the last.
 
         Args:
-            stop: Asked after every step; when it says so, a checkpoint is written and the run ends.
+            stop: Asked after every step; when it says so, a checkpoint is written and the run ends. Several
+                processes end after the same step, whichever of them was asked.
 
         Raises:
             NotFinite: A loss part or the gradient became NaN or infinite.
             Stopped: Somebody asked for it.
         """
+        self.task.train()
+        copy_from_writer(self.task)
         guard = NaNGuard(next(self.task.parameters()).device)
         take = self._taker(guard)
-        clock = _Clock()
-        self.task.train()
+        clock, vote = _Clock(), StopVote(stop)
         # no batch too many is asked for: the first of an epoch may be dear
         for batch in islice(self.batches(self.step), max(0, self.steps - self.step)):
             set_rate(self.optimiser, self.rate(self.step))
             self._add(take(batch))
             if self.average is not None:
                 self.average.update(self.task.student, self.step)
-            clock.count(len(batch.labels) * distributed.world())
+            clock.count(sum(batch.counts or (len(batch.labels),)))
             self.step += 1
             if self._due(self.log_every):
                 guard.check()
@@ -117,42 +126,59 @@ class Loop:
                 self.on_evaluate(self.step)
                 self.task.train()
                 clock.forget()
-            asked = stop.signal if stop is not None else None
+            asked = vote()
             if asked or self._due(self.checkpoint_every):
                 guard.check()
                 self.on_checkpoint(self.step, self.state())
                 clock.forget()
             if asked and self.step < self.steps:
+                vote.hear()
                 raise Stopped(f"stopped by {asked} after step {self.step} of {self.steps}")
+        vote.hear()
 
     def state(self) -> dict[str, Any]:
-        """Everything that decides how the run goes on, as tensors and plain values."""
+        """Everything that decides how the run goes on, as tensors and plain values; asked of all at once."""
         device = next(self.task.parameters()).device
+        own = {
+            "sums": {name: float(value) for name, value in self._sums.items()},
+            "random": list(random_state(device)),
+        }
         return {
             "step": self.step,
             "task": self.task.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "average": None if self.average is None else self.average.model.state_dict(),
-            "sums": {name: float(value) for name, value in self._sums.items()},
             "summed": self._summed,
-            "random": list(random_state(device)),
+            "processes": distributed.gather_objects(own),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state that `state` gave."""
+        """Goes back to a state that `state` gave.
+
+        Raises:
+            UserError: Another number of processes gave it.
+        """
+        count = len(state["processes"])
+        if count != distributed.world():
+            raise UserError(
+                f"the run was started with {count} processes and cannot go on with {distributed.world()}: "
+                f"start it with torchrun --nproc-per-node {count}, or anew in another --out"
+            )
+        own = state["processes"][distributed.rank()]
         self.step = state["step"]
         self.task.load_state_dict(state["task"])
         load_optimiser(self.optimiser, state["optimiser"])
         if self.average is not None:
             self.average.model.load_state_dict(state["average"])
         device = next(self.task.parameters()).device
-        self._sums = {name: torch.tensor(value, device=device) for name, value in state["sums"].items()}
+        self._sums = {name: torch.tensor(value, device=device) for name, value in own["sums"].items()}
         self._summed = state["summed"]
-        restore_random_state(state["random"], device)
+        restore_random_state(own["random"], device)
 
     def _taker(self, guard: NaNGuard) -> Callable[[Batch], dict[str, Tensor]]:
         """What takes a step: as it is, or recorded as a graph where that is wanted and can be."""
         self.optimiser.found_inf = guard.found_inf  # type: ignore[attr-defined]
+        statistics = local_statistics(self.task)
 
         def compute(batch: Batch, taught: dict[str, Outputs], number: Tensor | int) -> dict[str, Tensor]:
             self.optimiser.zero_grad(set_to_none=True)
@@ -163,9 +189,10 @@ class Loop:
                 parts = self.task(batch, taught)
                 guard.watch(number, parts)
                 parts["loss"].backward()
-            mean_gradients(self._parameters)
+            mean_gradients(self._parameters, statistics)
             norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
             guard.watch(number, {"gradient": norm})
+            guard.agree()
             if self.clip is not None:
                 torch.nn.utils.clip_grads_with_norm_(self._parameters, self.clip, norm)
             self.optimiser.step()
@@ -185,10 +212,10 @@ class Loop:
         self._summed += 1
 
     def _means(self) -> dict[str, float]:
-        values = torch.stack(list(self._sums.values())).double() / self._summed
-        means = dict(zip(self._sums, values.tolist(), strict=True))
+        values = means(torch.stack(list(self._sums.values())).double()) / self._summed
+        named = dict(zip(self._sums, values.tolist(), strict=True))
         self._sums, self._summed = {}, 0
-        return means
+        return named
 
 
 class _Clock:

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from understudy.training import distributed
+
 
 class Stopped(Exception):
     """A run ended early because it was asked to; it can go on from its checkpoint."""
@@ -32,7 +34,9 @@ class StopRequest:
 
 @contextlib.contextmanager
 def listening() -> Iterator[StopRequest]:
-    """Turns SIGINT and SIGTERM into a request; a second SIGINT interrupts at once.
+    """Turns SIGINT and SIGTERM into a request; a second SIGINT interrupts a process that is alone at once.
+
+    Of several processes each may be sent the same SIGINT twice, by the terminal and by the launcher.
 
     Outside the main thread Python takes no signals: the request is then simply never made.
 
@@ -51,7 +55,7 @@ def listening() -> Iterator[StopRequest]:
     def handle(number: int, _frame: FrameType | None) -> None:
         if not request.patient:
             raise Stopped(f"stopped by {signal.Signals(number).name} before the first step")
-        if request.signal is not None and number == signal.SIGINT:
+        if request.signal is not None and number == signal.SIGINT and distributed.world() == 1:
             raise KeyboardInterrupt
         request.ask(signal.Signals(number).name)
 

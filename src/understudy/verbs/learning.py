@@ -10,7 +10,8 @@ from understudy.config import RunConfig, parse
 from understudy.errors import UserError
 from understudy.training.defaults import complete
 from understudy.training.progress import Reporter
-from understudy.training.run import Run, execute
+from understudy.training.results import Run
+from understudy.training.run import execute
 
 Loss = str | dict[str, Any]
 
