@@ -65,13 +65,14 @@ class Line:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def measure(line: Line, work: Callable[[], dict[str, float]]) -> Line:
+def measure(line: Line, work: Callable[[], dict[str, float]], *, quiet: bool = False) -> Line:
     """Fills in the figures; a failure becomes the line's error, so that the others are still measured."""
     try:
         line.figures = work()
     except Exception as error:  # noqa: BLE001 (whatever fails, the table is still written)
         line.error = in_short(error)
-    say(line.as_markdown())
+    if not quiet:
+        say(line.as_markdown())
     return line
 
 

@@ -1,20 +1,24 @@
 """Images a second of training, beside the ceiling that the networks alone set in the same run.
 
-    python benchmarks/throughput.py [--device cuda|cpu] [--out benchmarks/results/throughput-cuda.json]
+    python benchmarks/throughput.py [--device cuda|cpu] [--only 'batch 128'] [--merge EARLIER.json]
 
 (a) The ceiling: forward, backward and update of the bare student on a rendered batch that lies on the device,
-the faster of as it is and recorded as a CUDA graph. (b) The package's loop on labels, with random crops and
-flips of decoded images. (c) With a live teacher on the same views, against the ceiling with the teacher's
-forward pass in it. (d) With the teacher's answers kept. On a GPU in bf16 autocast and channels-last.
+the fastest of as it is, compiled, and recorded as a CUDA graph. (b) The package's loop on labels, with random
+crops and flips of decoded images. (c) With a live teacher on the same views, against the ceiling with the
+teacher's forward pass in it. (d) With a table of the teacher's answers. (e) A plain loop with a DataLoader
+that decodes JPEGs, PIL transforms and no mixed precision. And what S2SD adds to a step. On a GPU in bf16
+autocast and channels-last.
+
+Lines are written as they are measured; `--merge` takes over what an earlier file has, so that a long table
+can be measured in several runs. Several GPUs: `torchrun --nproc-per-node 2 benchmarks/throughput.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import os
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -24,100 +28,115 @@ try:
 except ModuleNotFoundError:  # a checkout on a machine where the package is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from _losses_gpu import Call
-from _losses_table import Line, elapsed, markdown, measure, say
-from _throughput_rows import Setting, bare, loop, resident
+from _throughput_grid import Grid
+from _throughput_plain import files_group
+from _throughput_s2sd import s2sd_group
+from _throughput_setting import Setting
+from _throughput_several import Several
+from _throughput_sheet import Group, Sheet
 
-from understudy.files import write_json, write_text
+from understudy.training import distributed
 
 NOTES = (
-    "Images/s; medians of three rounds. Images are noise that lies decoded on the device, a seventh larger "
-    "than what the networks see; AdamW, multi-similarity, and with a teacher similarity KL; embeddings of "
-    "128 dimensions, four images a class. Peak memory is PyTorch's, the images included."
+    "Images/s; medians of three rounds after one to warm up. Images are noise that lies decoded on the "
+    "device, a seventh larger than what the networks see; AdamW, multi-similarity, and with a teacher "
+    "similarity KL; embeddings of 128 dimensions, four images a class. The ceiling is the fastest of the "
+    "ways that it was tried in; with a teacher these are the recorded one and what was fastest without. "
+    "Memory is the most that PyTorch held, the images included; on a CPU the process's own."
 )
-ON_GPU = [
-    (student, teacher, batch, (224, 224))
-    for student, teacher in (("mobilenetv3_small_050", "tf_efficientnet_lite2"), ("resnet18", "resnet50"))
-    for batch in (64, 128)
-]
-ON_CPU = [("smallconv_16", "smallconv_64", 128, (40, 40))]
+STUDENTS = ["mobilenetv3_small_050", "resnet18", "efficientnet_lite0"]
+TEACHERS = ["tf_efficientnet_lite2", "resnet50"]
+SIZES = [(224, 224), (256, 128)]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
-    parser.add_argument("--steps", type=int, default=40, help="steps in a round")
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    device = torch.device(arguments.device)
-    out: Path = arguments.out or Path(f"benchmarks/results/throughput-{device.type}.json")
-    cuda = device.type == "cuda"
-    torch.backends.cudnn.benchmark = cuda
+    world, rank = distributed.started(), int(os.environ.get("RANK") or 0)
+    arguments = parsed(several=world > 1)
+    cuda = arguments.device == "cuda"
+    device = torch.device("cuda", distributed.local_rank()) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True
     machine = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} CPU threads"
-    lines: list[Line] = []
-    for student, teacher, batch, size in ON_GPU if cuda else ON_CPU:
-        setting = Setting(student, teacher, batch, size, device)
-        for line, work in rows(setting, arguments.steps):
-            lines.append(measure(line, work))
-            write(out, machine, lines)
-    say(f"{out}, {out.with_suffix('.md').name}: {elapsed():.0f} s in all")
-
-
-def rows(setting: Setting, steps: int) -> list[tuple[Line, Callable[[], dict[str, float]]]]:
-    """The table's lines for one pair of networks and one batch size."""
-    pixels, labels = resident(setting, 8 * setting.batch)
-    height, width = setting.size
-    what = f"{setting.student}, batch {setting.batch}, {height} × {width}"
-    least = 0.75 if setting.batch < 128 else 0.9
-    ceilings: dict[bool, float] = {}
-
-    def ceiling(*, with_teacher: bool) -> dict[str, float]:
-        graphs = (False, True) if setting.device.type == "cuda" else (False,)
-        found = [
-            rate(bare(setting, graph=graph, with_teacher=with_teacher), steps, setting) for graph in graphs
-        ]
-        ceilings[with_teacher] = max(found)
-        return {"images/s": max(found), "as it is": found[0]}
-
-    def ours(kind: str) -> dict[str, float]:
-        if setting.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        found = statistics.median(loop(setting, pixels, labels, kind, steps))
-        figures = {"of the ceiling": found / ceilings[kind == "live"], "images/s": found}
-        if setting.device.type == "cuda":
-            figures["GB at most"] = torch.cuda.max_memory_allocated() / 1e9
-        return figures
-
-    def target(name: str) -> Line:
-        return Line(f"{what}: {name}", f"≥ {least} of the ceiling", least, at_least=True)
-
-    return [
-        (Line(f"{what}: (a) bare step"), lambda: ceiling(with_teacher=False)),
-        (target("(b) from labels"), lambda: ours("supervised")),
-        (Line(f"{what}: bare step and {setting.teacher}"), lambda: ceiling(with_teacher=True)),
-        (target(f"(c) from a live {setting.teacher}"), lambda: ours("live")),
-        (target("(d) from kept answers"), lambda: ours("kept")),
+    machine = f"{world} × {machine}" if world > 1 else machine
+    sheet = Sheet(
+        arguments.out,
+        f"Training on {machine}, torch {torch.__version__}",
+        {"machine": machine, "torch": torch.__version__, "notes": NOTES},
+        NOTES,
+        writes=rank == 0,
+        stops=world > 1,
+    )
+    settings = [
+        Setting(student, batch, size, device, arguments.seconds, arguments.images)
+        for size in arguments.sizes
+        for batch in arguments.batches
+        for student in arguments.students
     ]
+    if world > 1:
+        several = Several(settings, arguments.teachers, world=world, first=rank == 0)
+        with distributed.launched():
+            sheet.run(several.groups())
+        return
+    if arguments.merge is not None:
+        sheet.merge(arguments.merge)
+    sheet.run(groups(arguments, settings), only=arguments.only, until=arguments.until)
 
 
-def rate(step: Call, steps: int, setting: Setting) -> float:
-    """Images/s of a step, the median of three rounds after one to warm up."""
-    rates = []
-    for _ in range(4):
-        started = time.perf_counter()
-        for _ in range(steps):
-            step()
-        if setting.device.type == "cuda":
-            torch.cuda.synchronize()
-        rates.append(steps * setting.batch / (time.perf_counter() - started))
-    return statistics.median(rates[1:])
+def groups(arguments: argparse.Namespace, settings: list[Setting]) -> Iterator[Group]:
+    """What there is to measure with one process, in order."""
+    if "grid" in arguments.parts:
+        grid = Grid(compiles=arguments.compile, compile_teachers=arguments.compile_teachers)
+        yield from grid.groups(settings, arguments.teachers)
+    if "files" in arguments.parts:
+        yield files_group(settings[0], arguments.files, arguments.workers)
+    if "s2sd" in arguments.parts:
+        yield s2sd_group(next((one for one in settings if one.student == "resnet18"), settings[0]))
 
 
-def write(out: Path, machine: str, lines: list[Line]) -> None:
-    about = {"machine": machine, "torch": torch.__version__, "notes": NOTES}
-    write_json(out, {**about, "lines": [line.as_json() for line in lines]})
-    title = f"Training on {machine}, torch {torch.__version__}"
-    write_text(out.with_suffix(".md"), markdown(title, lines, NOTES))
+def parsed(*, several: bool) -> argparse.Namespace:
+    """The command's arguments, those that depend on others filled in."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
+    parser.add_argument("--out", type=Path, help="JSON file; a page is written beside it")
+    parser.add_argument("--merge", type=Path, help="a file of an earlier run whose groups are taken over")
+    parser.add_argument("--only", default="", help="a regular expression that groups' names must match")
+    parser.add_argument("--until", type=float, help="begin no group after so many seconds")
+    parser.add_argument("--parts", type=_words, help="grid, files, s2sd")
+    parser.add_argument("--students", type=_words)
+    parser.add_argument("--teachers", type=_words)
+    parser.add_argument("--batches", type=lambda text: [int(word) for word in _words(text)])
+    parser.add_argument("--sizes", type=_sizes, help="224x224,256x128")
+    parser.add_argument("--seconds", type=float, default=0.4, help="length of a round")
+    parser.add_argument("--images", type=int, default=16_384, help="images on the device, at most")
+    parser.add_argument("--files", type=int, default=2048, help="JPEGs of row (e)")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes that decode in (e)"
+    )
+    parser.add_argument("--no-compile", dest="compile", action="store_false", help="try no torch.compile")
+    parser.add_argument("--compile-teachers", action="store_true", help="compile teachers in ceilings, too")
+    arguments = parser.parse_args()
+    cuda = arguments.device == "cuda"
+    arguments.out = arguments.out or Path(
+        f"benchmarks/results/throughput-{arguments.device}{'-several' if several else ''}.json"
+    )
+    arguments.parts = arguments.parts or (["grid", "files", "s2sd"] if cuda else ["grid"])
+    arguments.students = arguments.students or (STUDENTS[: 2 if several else 3] if cuda else ["smallconv_16"])
+    arguments.teachers = arguments.teachers or (TEACHERS if cuda else ["smallconv_64"])
+    arguments.batches = arguments.batches or ([128, 64, 512] if cuda and not several else [128])
+    arguments.sizes = arguments.sizes or (SIZES[: 1 if several else 2] if cuda else [(40, 40)])
+    arguments.compile = arguments.compile and cuda
+    return arguments
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",")]
+
+
+def _sizes(text: str) -> list[tuple[int, int]]:
+    return [(int(height), int(width)) for height, width in (word.split("x") for word in _words(text))]
 
 
 if __name__ == "__main__":

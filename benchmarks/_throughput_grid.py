@@ -1,0 +1,131 @@
+"""Rows (a) to (d): for every student, batch and size the ceiling, and the package's loop beside it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+
+from _losses_gpu import Call
+from _losses_table import Line
+from _throughput_bare import AS_IT_IS, Bare, rates
+from _throughput_loop import build, from_teacher, live, on_labels, table, train
+from _throughput_setting import Setting, noise
+from _throughput_sheet import Group, Work
+
+from understudy.training.task import Task
+
+SHARE = "of the ceiling"
+
+
+class Grid:
+    """The groups of the rows (a) to (d).
+
+    Args:
+        compiles: Whether ceilings try ``torch.compile`` too.
+        compile_teachers: Whether they compile the teacher as well.
+    """
+
+    def __init__(self, *, compiles: bool = False, compile_teachers: bool = False) -> None:
+        self._compiles = compiles
+        self._compile_teachers = compile_teachers
+        self._bare: tuple[Setting, Bare] | None = None
+
+    def groups(self, settings: Sequence[Setting], teachers: Sequence[str]) -> Iterator[Group]:
+        """A group for each student, batch and size, and one for each of them with each teacher."""
+        for setting in settings:
+            yield Group(setting.name, lambda setting=setting: self._alone(setting))  # type: ignore[misc]
+            for teacher in teachers:
+                yield Group(
+                    f"{setting.name}, {teacher}",
+                    lambda setting=setting, teacher=teacher: self._taught(setting, teacher),  # type: ignore[misc]
+                )
+
+    def _alone(self, setting: Setting) -> list[tuple[Line, Work]]:
+        bare, images = self._student(setting), noise(setting)
+        ceiling = Line(f"{setting.name}: (a) bare step")
+        labels = _target(setting, f"{setting.name}: (b) from labels")
+        kept = _target(setting, f"{setting.name}: (d) from a table")
+
+        def step() -> Call:
+            return bare.step(AS_IT_IS)
+
+        def supervised() -> Task:
+            return build(setting, [on_labels()], {})
+
+        def distilled() -> Task:
+            return build(setting, [on_labels(), from_teacher()], table(setting, images))
+
+        def from_table(line: Line) -> dict[str, float]:
+            figures = ours(setting, distilled, ceiling, step)(line)
+            more = 1 / figures["images/s"] - 1 / labels.figures.get("images/s", math.nan)
+            return {**figures, "ms more than (b)": 1e3 * setting.batch * more}
+
+        return [
+            (ceiling, bare.ceiling),
+            (labels, ours(setting, supervised, ceiling, step)),
+            (kept, from_table),
+        ]
+
+    def _taught(self, setting: Setting, backbone: str) -> list[tuple[Line, Work]]:
+        bare, teacher = self._student(setting), setting.teacher(backbone)
+        ceiling = Line(f"{setting.name}: bare step and {backbone}")
+
+        def step() -> Call:
+            return bare.step(AS_IT_IS, teacher)
+
+        def together(line: Line) -> dict[str, float]:
+            return bare.ceiling(line, teacher, compile_teacher=self._compile_teachers)
+
+        def distilled() -> Task:
+            return build(setting, [on_labels(), from_teacher()], live(setting, backbone))
+
+        return [
+            (ceiling, together),
+            (
+                _target(setting, f"{setting.name}: (c) from a live {backbone}"),
+                ours(setting, distilled, ceiling, step),
+            ),
+        ]
+
+    def _student(self, setting: Setting) -> Bare:
+        """The bare student, kept from one group to the next so that it is compiled once."""
+        if self._bare is None or self._bare[0] != setting:
+            self._bare = None  # the memory first
+            self._bare = setting, Bare(setting, compiles=self._compiles)
+        return self._bare[1]
+
+
+def ours(setting: Setting, task: Callable[[], Task], ceiling: Line, step: Callable[[], Call]) -> Work:
+    """Measures the package's loop beside a ceiling.
+
+    On a CPU, whose speed other processes change from second to second, rounds of the bare step are taken
+    between the loop's own and are the ceiling.
+
+    Args:
+        setting: The networks and sizes.
+        task: Builds what is trained.
+        ceiling: The line of the bare step.
+        step: Gives the bare step itself.
+    """
+
+    def work(line: Line) -> dict[str, float]:
+        del line
+        if not ceiling.figures:
+            raise RuntimeError("there is no ceiling")
+        guess = ceiling.figures["images/s"]
+        beside: list[float] = []
+        between: Callable[[], None] = lambda: None  # noqa: E731
+        if not setting.cuda:
+            bare = step()
+            between = lambda: beside.extend(rates(bare, setting.batch, setting, 1))  # noqa: E731
+        found, memory = train(setting, noise(setting), task(), guess, between)
+        mine, top = statistics.median(found), statistics.median(beside or [guess])
+        return {SHARE: mine / top, "images/s": mine, "GB at most": memory}
+
+    return work
+
+
+def _target(setting: Setting, what: str) -> Line:
+    least = 0.75 if setting.cuda and setting.batch < 128 else 0.9
+    return Line(what, f"≥ {least} of the ceiling", least, at_least=True)

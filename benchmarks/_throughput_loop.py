@@ -1,0 +1,152 @@
+"""The package's own loop, timed: on labels, with a live teacher, or with a table of what one answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+from _throughput_bare import ROUNDS, peak, reset_peak
+from _throughput_setting import DIM, PER_CLASS, Images, Setting
+from torch.nn.functional import normalize
+
+from understudy.config import OptimConfig
+from understudy.data import Augmentation
+from understudy.data.batches import Batch, Batches
+from understudy.data.items import Items, View
+from understudy.data.samplers import BatchStream, ClassBalanced
+from understudy.losses import MultiSimilarity, SimilarityKL
+from understudy.models.outputs import Outputs
+from understudy.teachers import LiveTeacher, Teacher
+from understudy.teachers.cached import CachedTeacher
+from understudy.training import distributed
+from understudy.training.capture import why_not
+from understudy.training.loop import Loop
+from understudy.training.optim import build_optimiser
+from understudy.training.task import Task
+from understudy.training.terms import DistillationTerm, SupervisedTerm, Term
+
+
+def on_labels() -> Term:
+    """The supervised part of every row."""
+    return SupervisedTerm("multi_similarity", MultiSimilarity(), "embedding", 1.0)
+
+
+def from_teacher() -> Term:
+    """The relational part of the rows with a teacher: over the whole batch, of all processes."""
+    return DistillationTerm("similarity_kl", SimilarityKL(), "embedding", "main", 1.0)
+
+
+def build(
+    setting: Setting, terms: Sequence[Term], teachers: Mapping[str, Teacher], *, freeze_bn: bool = False
+) -> Task:
+    """The task of a row, on its device."""
+    student = setting.embedder(setting.student, freeze_bn=freeze_bn)
+    task = Task(student, terms, teachers, bf16=setting.cuda).to(setting.device)
+    if setting.cuda:
+        task.to(memory_format=torch.channels_last)
+    return task
+
+
+def batches(
+    setting: Setting, images: Images, *, rank: int = 0, world: int = 1
+) -> Callable[[int], Iterator[Batch]]:
+    """Augmented views of four images a class; ``setting.batch`` of them for each process."""
+    labels = images.labels
+    sampler = ClassBalanced(
+        images.pixels.rows.cpu().numpy(),
+        labels,
+        world * setting.batch // PER_CLASS,
+        PER_CLASS,
+        replacement=False,
+        seed=0,
+    )
+
+    def start(_step: int) -> Iterator[Batch]:
+        stream = BatchStream(sampler, rank=rank, world=world)
+        augmentation, device = setting.augmentation, setting.device
+        return iter(Batches(images.pixels, labels, stream, augmentation=augmentation, device=device))
+
+    return start
+
+
+def train(
+    setting: Setting,
+    images: Images,
+    task: Task,
+    guess: float,
+    between: Callable[[], None] = lambda: None,
+) -> tuple[list[float], float]:
+    """Trains for a few rounds.
+
+    Args:
+        setting: The sizes.
+        images: What to train on.
+        task: The student, what it learns from, and the losses.
+        guess: About how many images a second it may come to, which decides how many steps a round has.
+        between: Called between two rounds, outside the time that is taken.
+
+    Returns:
+        Images/s of all processes in each round but the first, which warms up; and the most memory.
+    """
+    rank, world = distributed.rank(), distributed.world()
+    steps = round(min(2000, max(3, setting.seconds * guess / (world * setting.batch))))
+    found: list[float] = []
+    started: list[float] = []
+
+    def on_log(_step: int, _means: dict[str, float], _rate: float) -> None:
+        now = time.perf_counter()  # the loop has waited for the device to give the means
+        if started:
+            found.append(steps * world * setting.batch / (now - started.pop()))
+        between()
+        started.append(time.perf_counter())
+
+    loop = Loop(
+        task,
+        build_optimiser(task, OptimConfig()),
+        batches(setting, images, rank=rank, world=world),
+        steps=(ROUNDS + 1) * steps,
+        rate=lambda _: 1.0,
+        graph=why_not(setting.device, pieces=1, task=task) is None,
+        log_every=steps,
+        checkpoint_every=(ROUNDS + 2) * steps,
+        on_log=on_log,
+    )
+    reset_peak(setting)
+    loop.run()
+    return found, peak(setting)
+
+
+def live(setting: Setting, backbone: str) -> dict[str, Teacher]:
+    """A teacher that is asked about every view."""
+    return {"main": LiveTeacher(setting.teacher(backbone)).to(setting.device)}
+
+
+def table(setting: Setting, images: Images) -> dict[str, Teacher]:
+    """A table of vectors of the clean images, on the device."""
+    cached = CachedTeacher(_Random(), Augmentation(), 0, "clean")
+    nothing = torch.empty(0, device=setting.device)
+    cached.fill(lambda _: nothing, images.pixels.rows.to(setting.device), batch_size=4096)
+    return {"main": cached}
+
+
+class _Random:
+    """Answers with random unit vectors: what a table holds makes no difference to its speed."""
+
+    name = "random"
+    dim = DIM
+    classes = None
+    supplies = frozenset({"embedding"})
+    view: View = "clean"
+    capturable = True
+    queries = 0
+
+    def outputs(self, items: Items) -> Outputs:
+        return {"embedding": self.embed(items)}
+
+    def embed(self, items: Items) -> torch.Tensor:
+        return normalize(torch.randn(len(items), DIM, device=items.rows.device))
+
+    def to(self, device: torch.device | str) -> _Random:
+        del device
+        return self
