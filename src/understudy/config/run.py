@@ -26,6 +26,7 @@ from understudy.config.sections import (
     from_word,
 )
 from understudy.data.augmentation import Augmentation
+from understudy.data.degradation import Degradation
 from understudy.errors import suggest
 from understudy.models.config import EmbedderConfig
 
@@ -66,6 +67,9 @@ class RunConfig(Section):
     )
     augment: Augmentation | None = Field(
         None, description="what varies between views; default: what suits the data set"
+    )
+    student_view: Degradation | None = Field(
+        None, description="what makes the student's images worse than its teacher's; default: nothing"
     )
     view_seed: Seed | None = Field(
         None,

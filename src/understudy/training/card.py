@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from understudy.config import RunConfig
+from understudy.data.degradation import Degradation
 
 
 def provenance(config: RunConfig, summary: Mapping[str, Any], terms: Iterable[nn.Module]) -> str:
@@ -32,9 +33,28 @@ def provenance(config: RunConfig, summary: Mapping[str, Any], terms: Iterable[nn
     losses = [s2sd if term.name == "s2sd" else str(term.name) for term in terms]
     asked = {getattr(term, "teacher", None) for term in terms}
     teachers = [f"`{teacher.reference}`" for name, teacher in config.teachers.items() if name in asked]
+    seen = config.student_view
+    worse = (
+        ""
+        if seen is None or seen.off
+        else f"\n* the student saw, also when measured, images of {_words(seen)}"
+    )
     return (
         f"Trained with understudy {summary['version']} for {summary['steps']} steps of "
         f"{summary['batch_size']} images on `{config.data.source}`, seed {config.seed}; figures on the "
         f"{summary['split']} split.\n\n"
-        f"* teachers: {', '.join(teachers) or 'none'}\n* losses: {', '.join(losses)}"
+        f"* teachers: {', '.join(teachers) or 'none'}\n* losses: {', '.join(losses)}{worse}"
+    )
+
+
+def _words(view: Degradation) -> str:
+    """A degradation in a few words.
+
+    Example:
+        >>> _words(Degradation(scale=0.25, jpeg=(10, 30)))
+        'scale 0.25, jpeg 10 to 30'
+    """
+    ranges = [(name, ends) for name, ends in view if ends not in (None, (1.0, 1.0), (0.0, 0.0))]
+    return ", ".join(
+        f"{name} {low:g}" + (f" to {high:g}" if high > low else "") for name, (low, high) in ranges
     )

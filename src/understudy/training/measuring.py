@@ -17,6 +17,7 @@ from understudy.models.embedder import Embedder
 from understudy.models.speed import images_per_second
 from understudy.teachers import LiveTeacher
 from understudy.training.asking import compares
+from understudy.training.degraded import Degraded, student_sees
 from understudy.training.figures import measurable
 from understudy.training.progress import Reporter
 from understudy.training.workshop import Workshop
@@ -35,7 +36,9 @@ def measure(model: Embedder, config: RunConfig, pixels: Pixels, split: str, work
     """Measures a student on a split: ranking by its labels, agreement with the first teacher."""
     manifest = workshop.dataset(config.data).manifest
     rows = _held(pixels, manifest.rows(split))
-    embeddings = embed_pixels(model, pixels, rows, batch_size=config.evaluation.batch_size)
+    sees = student_sees(config)
+    seeing = model if sees is None else Degraded(model, sees)
+    embeddings = embed_pixels(seeing, pixels, rows, batch_size=config.evaluation.batch_size)
     reference = None
     if compares(config, manifest, split):
         first = next(iter(config.teachers.values()))

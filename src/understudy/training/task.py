@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ class Task(nn.Module):
         views: What each teacher sees of an augmented image; default: the teacher's own preference.
         classifier: A linear map from ``raw`` to classes, where a loss needs logits; task state.
         seed: Seed of the losses' random draws.
+        sees: Makes the student's items of a batch's, where it is to see less than its teachers.
         bf16: Run student and teachers in bfloat16 autocast; losses stay in float32.
 
     Example:
@@ -50,6 +51,7 @@ class Task(nn.Module):
         views: Mapping[str, View] | None = None,
         classifier: nn.Linear | None = None,
         seed: int = 0,
+        sees: Callable[[Items], Items] | None = None,
         bf16: bool = False,
     ) -> None:
         super().__init__()
@@ -57,6 +59,7 @@ class Task(nn.Module):
         self.terms = nn.ModuleList(terms)
         self.classifier = classifier
         self.draws = Draws(seed)
+        self.sees = sees
         self.bf16 = bf16
         needed = {term.teacher for term in terms if isinstance(term, DistillationTerm | MapsTerm)}
         # A plain dictionary: teachers are neither parameters nor state of the task.
@@ -80,7 +83,7 @@ class Task(nn.Module):
 
     def outputs(self, items: Items) -> Outputs:
         """What the student gives for the items, logits included where a loss needs them."""
-        prepared = self.student.prepare(items)
+        prepared = self.student.prepare(items if self.sees is None else self.sees(items))
         with self._autocast(prepared.device):
             outputs: Outputs = self.student(prepared)
             if self.classifier is not None:
