@@ -31,6 +31,16 @@ def evaluate(
         str | None,
         typer.Option(help="another model or table that embeds the gallery (asymmetric retrieval)"),
     ] = None,
+    dims: Annotated[
+        str, typer.Option(help="also measure the first numbers of the embedding alone, such as 16,32,64")
+    ] = "",
+    space: Annotated[
+        str,
+        typer.Option(
+            help="the space of the queries: own, teacher (of a model distilled with --compatible), or auto: "
+            "the teacher's where the gallery is of its dimension"
+        ),
+    ] = "auto",
     protocol: Annotated[
         str,
         typer.Option(help="auto, metric_learning, query_gallery, reid, reid_multi, single_shot or revisited"),
@@ -108,6 +118,8 @@ def evaluate(
         model,
         data,
         gallery=gallery,
+        dims=_listed("--dims", dims, int),
+        space=space,
         protocol=protocol,
         split=split,
         splits_name=splits_name,

@@ -19,7 +19,11 @@ class Embedded(NamedTuple):
 
 
 def asymmetric(
-    protocol: Callable[[Vectors, Vectors], Report], student: Embedded, teacher: Embedded
+    protocol: Callable[[Vectors, Vectors], Report],
+    student: Embedded,
+    teacher: Embedded,
+    *,
+    alone: Embedded | None = None,
 ) -> Report:
     """Any protocol with the student's queries in the teacher's gallery, and with each model alone beside it.
 
@@ -27,6 +31,8 @@ def asymmetric(
         protocol: What measures (query embeddings, gallery embeddings): `metric_learning` with ``gallery=``,
             `query_gallery`, `reidentification`, `revisited`, … with everything else filled in.
         student: Its queries, and its gallery if it is to be measured alone too.
+        alone: What it is measured alone by, if that is another space than the teacher's, which its queries
+            are projected into.
         teacher: Its gallery, and its queries likewise.
 
     Returns:
@@ -56,7 +62,7 @@ def asymmetric(
     report = protocol(student.query, teacher.gallery)
     beside = {
         name: protocol(side.query, side.gallery)
-        for name, side in (("student", student), ("teacher", teacher))
+        for name, side in (("student", alone or student), ("teacher", teacher))
         if side.query is not None and side.gallery is not None
     }
     return replace(report, protocol=f"asymmetric {report.protocol}", beside=beside)
@@ -77,6 +83,6 @@ def check_aligned(ours: int, theirs: int) -> None:
     if ours != theirs:
         raise UserError(
             f"the queries have {ours} dimensions and the gallery {theirs}: train the model of the queries "
-            f"with student.dim {theirs} and a loss that aligns coordinates (fitnet, absolute_teacher), or "
-            "embed the gallery with it too"
+            f"with --compatible, or with student.dim {theirs} and a loss that aligns coordinates (fitnet, "
+            "absolute_teacher), or embed the gallery with it too"
         )

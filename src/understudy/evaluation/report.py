@@ -33,6 +33,7 @@ class Report:
             model's).
         provenance: What is needed to measure again: versions, models, data, device.
         name: What the model is called in tables that show others too.
+        prefixes: The reports of the first numbers of the embedding alone, by how many, the whole among them.
 
     Example:
         >>> report = Report("metric_learning", {"recall@1": 0.695, "map@r": 0.41}, {"queries": 200}, {}, 0.5)
@@ -55,6 +56,7 @@ class Report:
     tests: dict[str, dict[str, PairedTest]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     name: str = ""
+    prefixes: dict[int, Report] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the values of single queries, as JSON holds it."""
@@ -74,6 +76,8 @@ class Report:
                 name: {figure: vars(test) for figure, test in tests.items()}
                 for name, tests in self.tests.items()
             }
+        if self.prefixes:
+            plain["prefixes"] = {str(dim): other.as_dict() for dim, other in self.prefixes.items()}
         if self.provenance:
             plain["provenance"] = self.provenance
         return plain
@@ -83,18 +87,33 @@ class Report:
         return json.dumps(self.as_dict(), indent=2)
 
     def table(self) -> str:
-        """The figures and counts as a Markdown table, those of others beside them, and the tests below."""
+        """Figures and counts as a Markdown table, those of others beside them; below, lengths and tests."""
         columns = [self, *self.beside.values()]
         heads = [self.protocol, self.name if self.beside else "", *self.beside]
         lines = [_row(heads), _row(["---", *["---:"] * len(columns)], space="")]
         lines += [_row([name, *(_figure(column, name) for column in columns)]) for name in self.metrics]
         rest = [""] * len(self.beside)
         lines += [_row([name, f"{count:,}", *rest]) for name, count in self.counts.items()]
+        for other in ("", *self.beside):
+            lines += _by_length(self, other)
         for other, tests in self.tests.items():
             lines += ["", _row([f"against {other}", "difference", "p"])]
             lines.append(_row(["---", "---:", "---:"], space=""))
             lines += [_row([name, _points(test), f"{test.p_value:.4f}"]) for name, test in tests.items()]
         return "\n".join(lines)
+
+
+def _by_length(report: Report, other: str) -> list[str]:
+    """One row for each length, of the report or of one beside it; nothing where that has no lengths."""
+    rows = {dim: one.beside.get(other) if other else one for dim, one in report.prefixes.items()}
+    shown = {dim: one for dim, one in rows.items() if one is not None}
+    if not shown:
+        return []
+    head = f"{other} dim" if other else "dim"
+    lines = ["", _row([head, *report.metrics]), _row(["---:"] * (1 + len(report.metrics)), space="")]
+    return lines + [
+        _row([str(dim), *(_figure(one, name) for name in report.metrics)]) for dim, one in shown.items()
+    ]
 
 
 def in_words(name: str, value: float) -> str:

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple, get_args
+from typing import cast as cast_to
 
 import numpy as np
 
 from understudy.data.table import Table
-from understudy.errors import UserError
+from understudy.errors import UserError, unknown
 from understudy.evaluation import Describing, Embedded, Whitening
 from understudy.evaluation.asymmetric import check_aligned
+from understudy.models.space import SpaceName
 from understudy.verbs.plans import Plan
 from understudy.verbs.sides import Side, Whiten
 from understudy.verbs.sources import Images, Maker, Source
+
+SPACES = ("auto", *get_args(SpaceName))
+
+
+class Meeting(NamedTuple):
+    """What is searched in what: the queries, the gallery they are searched in, and the model in its own."""
+
+    asking: Embedded
+    asked: Embedded
+    alone: Embedded
 
 
 @dataclass
@@ -26,6 +39,8 @@ class Cast:
         guide: The teacher that agreement is measured with, or None.
         rivals: Those it is compared with, by name.
         name: What ``ours`` is called.
+        space: The space that queries are in: ``own``, ``teacher``, or ``auto`` for the teacher's in a gallery
+            of its dimension where the model has a projection, else its own.
         whiten: The whitening to fit, or None.
         fitting: The manifest rows it is fitted on.
     """
@@ -35,9 +50,10 @@ class Cast:
     guide: Side | None
     rivals: dict[str, Side]
     name: str
+    space: str = "auto"
     whiten: Whiten | None = None
     fitting: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    _fitted: dict[Side, Whitening] = field(default_factory=dict)
+    _fitted: dict[tuple[Side, str], Whitening] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -49,12 +65,18 @@ class Cast:
         gallery: Maker | None,
         teacher: Maker | None,
         against: Sequence[Maker],
+        space: str = "auto",
+        dims: Sequence[int] = (),
     ) -> Cast:
         """Opens every model and table, before anything is embedded.
+
+        ``dims`` are the lengths that the first model is to be measured at.
 
         Raises:
             UserError: One cannot be opened, or queries and gallery cannot be compared.
         """
+        if space not in SPACES:
+            raise unknown("space", space, SPACES)
 
         def side(maker: Maker, what: str) -> Side:
             return Side(Source.open(maker, what=what), images, describing)
@@ -66,12 +88,24 @@ class Cast:
             )
         index = None if gallery is None else side(gallery, "gallery")
         rivals = [side(maker, "model") for maker in against]
-        if index is not None:
-            for asking in (ours, *rivals):
-                check_aligned(asking.source.maker.dim, index.source.maker.dim)
         guide = None if teacher is None else side(teacher, "teacher")
         names = _distinct([one.source.name for one in (ours, *rivals)])
-        return cls(ours, index, guide, dict(zip(names[1:], rivals, strict=True)), names[0])
+        cast = cls(ours, index, guide, dict(zip(names[1:], rivals, strict=True)), names[0], space)
+        for asking in (ours, *rivals):
+            asking.check(None, cast.space_of(asking))
+            if index is not None:
+                check_aligned(asking.dim(cast.space_of(asking)), index.dim())
+        for dim in dims:
+            ours.check(dim)
+        return cast
+
+    def space_of(self, side: Side) -> SpaceName:
+        """The space in which a model's queries are."""
+        if self.space != "auto":
+            return cast_to("SpaceName", self.space)
+        space = getattr(side.source.maker, "space", None)
+        fits = self.index is not None and space is not None and space.dim == self.index.dim()
+        return "teacher" if fits else "own"
 
     @property
     def everyone(self) -> list[Side]:
@@ -98,14 +132,32 @@ class Cast:
         """The manifest rows that some model could not be shown."""
         return np.unique(np.concatenate([side.unreadable for side in self.everyone]))
 
-    def vectors(self, side: Side, plan: Plan) -> Embedded:
+    def meeting(self, side: Side, plan: Plan, dim: int | None = None) -> Meeting:
+        """A model's queries and what they are searched in, at a length.
+
+        In a gallery of another model both sides are cut to the length where they share one space; a prefix
+        that is projected into the teacher's space is searched in the teacher's whole vectors.
+        """
+        space = self.space_of(side)
+        asking = self._vectors(side, plan, dim, space)
+        if self.index is None:
+            return Meeting(asking, asking, asking)
+        asked = self._vectors(self.index, plan, dim if space == "own" else None, "own")
+        moved = space == "teacher" and self.space == "auto" and self.whiten is None
+        return Meeting(asking, asked, self._vectors(side, plan, dim, "own") if moved else asking)
+
+    def _vectors(self, side: Side, plan: Plan, dim: int | None, space: SpaceName) -> Embedded:
         """A model's queries and gallery, whitened as the model of the gallery is where that is asked for."""
-        if self.whiten is None:
-            return side.embedded(plan)
-        home = self.index or side
-        if home not in self._fitted:
-            self._fitted[home] = home.fitted(self.whiten, self.fitting)
-        return side.embedded(plan, self._fitted[home], self.whiten.dim)
+        whiten = self.whiten
+        if whiten is None:
+            return side.embedded(plan, dim=dim, space=space)
+        home, where = (self.index, "own") if self.index is not None else (side, space)
+        if (home, where) not in self._fitted:
+            self._fitted[home, where] = home.fitted(whiten, self.fitting, cast_to("SpaceName", where))
+        fitted = self._fitted[home, where]
+        return side.embedded(
+            plan, dim=dim, space=space, whitening=lambda vectors: fitted.apply(vectors, whiten.dim)
+        )
 
     def facts(self) -> dict[str, object]:
         """Which models they were, and the hashes of their weights."""

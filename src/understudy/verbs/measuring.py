@@ -33,6 +33,8 @@ def evaluate(
     data: str | Path | Manifest,
     *,
     gallery: Maker | None = None,
+    dims: Sequence[int] = (),
+    space: str = "auto",
     protocol: str = "auto",
     split: str | None = None,
     splits_name: str | None = None,
@@ -66,6 +68,9 @@ def evaluate(
         data: A data set's name, a manifest, or a folder of images.
         gallery: Another model or table that embeds the gallery: asymmetric retrieval, with both models alone
             beside it as far as they have vectors of everything.
+        dims: Also measure the first so many numbers of the embedding alone, at each of these lengths.
+        space: The space of the queries: ``own``, ``teacher`` (only of a model distilled with ``compatible``),
+            or ``auto``: the teacher's where the gallery is of its dimension, else its own.
         protocol: ``metric_learning``, ``query_gallery``, ``reid``, ``reid_multi``, ``single_shot``,
             ``revisited``, or ``auto``: what the data is made for (see `understudy.verbs.choosing.plan`).
         split: For metric_learning, which split; none: ``test`` where there is one, else every row.
@@ -105,11 +110,7 @@ def evaluate(
         ks, map_ks=map_ks, full=full, metric=metric, confidence=confidence, resamples=resamples, seed=seed
     )
     describing = Describing(flip, tuple(scales))
-    if whiten is None and whiten_dim is not None:
-        raise UserError(
-            f"{whiten_dim} whitened numbers were asked for and no whitening: choose pca or learned"
-        )
-    whitening = None if whiten is None else Whiten(whiten, whiten_split, whiten_dim)
+    whitening = _whitening(whiten, whiten_split, whiten_dim, dims)
     if strips is not None:
         strips.check(models=1 + len(against))
     place = find_device(device)
@@ -122,14 +123,24 @@ def evaluate(
         reporter=reporter,
     )
     plan = planned(images, protocol, split)
-    _check(plan, clustering=clustering, teacher=teacher is not None, strips=strips is not None)
-    if agreement and (teacher is None or plan.protocol != "metric_learning"):
-        raise UserError(
-            "agreement compares every image's ranking of all others with a teacher's: pass a teacher and the "
-            "protocol metric_learning, or leave it out"
-        )
+    _check(
+        plan,
+        clustering=clustering,
+        teacher=teacher is not None,
+        agreement=agreement,
+        strips=strips is not None,
+    )
     measured = np.union1d(plan.images, plan.query)
-    cast = Cast.open(images, describing, query=query, gallery=gallery, teacher=teacher, against=against)
+    cast = Cast.open(
+        images,
+        describing,
+        query=query,
+        gallery=gallery,
+        teacher=teacher,
+        against=against,
+        space=space,
+        dims=dims,
+    )
     if whitening is not None:
         cast.whiten, cast.fitting = whitening, whitening.rows(images, measured)
     cast.prepare(images, plan)
@@ -139,18 +150,21 @@ def evaluate(
     def measure(asking: Vectors, asked: Vectors) -> Report:
         return plan.measure(asking, asked, reference, options, clustering=clustering, draws=draws)
 
-    def shown(name: str, side: Side) -> Shown:
+    def shown(name: str, side: Side, dim: int | None = None) -> Shown:
         """A model's row: its queries in the gallery that is searched, for our own with each model alone."""
-        asking = cast.vectors(side, plan)
-        asked = asking if cast.index is None else cast.vectors(cast.index, plan)
+        asking, asked, alone = cast.meeting(side, plan, dim)
         query, base = pair(Embedded(asking.query, asked.gallery))
-        alone = cast.index is not None and side is cast.ours
-        report = asymmetric(measure, asking, asked) if alone else measure(query, base)
-        return Shown(name, report, query, base)
+        if cast.index is not None and side is cast.ours:
+            return Shown(name, asymmetric(measure, asking, asked, alone=alone), query, base)
+        return Shown(name, measure(query, base), query, base)
 
     rivals = [shown(name, side) for name, side in cast.rivals.items()]
     first = shown(cast.name if rivals else "", cast.ours)
     report = first.report
+    if dims:
+        whole = cast.ours.dim()
+        shorter = {dim: shown("", cast.ours, dim).report for dim in sorted({*dims} - {whole})}
+        report = replace(report, prefixes={**shorter, whole: report})
     if agreement and reference is not None:
         report = _agreeing(report, first.query, reference[0], metric)
     if rivals:
@@ -160,6 +174,7 @@ def evaluate(
         "splits_name": splits_name,
         "flip": flip,
         "scales": list(scales),
+        "space": cast.space_of(cast.ours),
         "whiten": None if whitening is None else vars(whitening) | {"images": len(cast.fitting)},
     }
     report = replace(
@@ -171,6 +186,19 @@ def evaluate(
     if strips is not None:
         show(strips, plan, [first, *rivals], metric=metric, seed=seed)
     return report
+
+
+def _whitening(kind: str | None, split: str, dim: int | None, dims: Sequence[int]) -> Whiten | None:
+    """The whitening that is asked for, if any."""
+    if kind is None:
+        if dim is not None:
+            raise UserError(f"{dim} whitened numbers were asked for and no whitening: choose pca or learned")
+        return None
+    if dims:
+        raise UserError(
+            "whitening puts numbers in an order of its own: pass --whiten-dim, or --dims without --whiten"
+        )
+    return Whiten(kind, split, dim)
 
 
 def _agreeing(report: Report, ours: Vectors, theirs: Vectors, metric: Metric) -> Report:
@@ -194,7 +222,7 @@ def _options(ks: Sequence[int] | None, **others: Any) -> Options:
     return cast_to("Options", options)
 
 
-def _check(plan: Plan, *, clustering: bool, teacher: bool, strips: bool) -> None:
+def _check(plan: Plan, *, clustering: bool, teacher: bool, agreement: bool, strips: bool) -> None:
     if (strips or clustering) and plan.protocol != "revisited" and not plan.labelled:
         raise UserError(
             "no image has a label to say what is right: leave strips and clustering out, or label the data"
@@ -208,4 +236,9 @@ def _check(plan: Plan, *, clustering: bool, teacher: bool, strips: bool) -> None
         raise UserError(
             "agreement with a teacher is not measured over drawn galleries: leave the teacher out, or choose "
             "the protocol reid"
+        )
+    if agreement and (not teacher or plan.protocol != "metric_learning"):
+        raise UserError(
+            "agreement compares every image's ranking of all others with a teacher's: pass a teacher and the "
+            "protocol metric_learning, or leave it out"
         )

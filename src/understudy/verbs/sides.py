@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -12,6 +13,8 @@ from torch import Tensor
 from understudy.errors import UserError, unknown
 from understudy.evaluation import Describing, Embedded, Whitening, fit_learned, fit_pca, matching_pairs
 from understudy.evaluation.inputs import as_vectors
+from understudy.models import Embedder
+from understudy.models.space import SpaceName, check_reduction, prefix
 from understudy.verbs.plans import Plan
 from understudy.verbs.sources import Images, Source, Vectors
 
@@ -87,31 +90,73 @@ class Side:
         self._asked = rows
         self._vectors = self.source.vectors(self.images, rows, self.describing)
 
+    def dim(self, space: SpaceName = "own") -> int:
+        """The dimension of the vectors in a space."""
+        maker = self.source.maker
+        if space == "teacher" and isinstance(maker, Embedder) and maker.space is not None:
+            return maker.space.dim
+        return maker.dim
+
+    def check(self, dim: int | None, space: SpaceName = "own") -> None:
+        """Refuses a length or a space that these vectors do not have.
+
+        Raises:
+            UserError: With the cure.
+        """
+        maker = self.source.maker
+        compatible = isinstance(maker, Embedder) and maker.projection is not None
+        check_reduction(dim, space, own=maker.dim, compatible=compatible)
+
     @property
     def unreadable(self) -> np.ndarray:
         """The rows that were asked for and could not be read."""
         return np.setdiff1d(self._asked, self._held.rows)
 
-    def fitted(self, whiten: Whiten, rows: np.ndarray) -> Whitening:
+    def fitted(self, whiten: Whiten, rows: np.ndarray, space: SpaceName = "own") -> Whitening:
         """A whitening of these vectors."""
         readable = rows[np.isin(rows, self._held.rows)]
-        return whiten.fit(self._held.of(readable), self.images.manifest.label_codes()[readable])
+        return whiten.fit(
+            self._reduced(None, space).of(readable), self.images.manifest.label_codes()[readable]
+        )
 
-    def embedded(self, plan: Plan, whitening: Whitening | None = None, dim: int | None = None) -> Embedded:
+    def embedded(
+        self,
+        plan: Plan,
+        *,
+        dim: int | None = None,
+        space: SpaceName = "own",
+        whitening: Callable[[Tensor], Tensor] = lambda vectors: vectors,
+    ) -> Embedded:
         """The vectors of the queries and of the gallery; None for those it was not asked to make.
 
         Where the queries are the gallery, both are one tensor.
+
+        Args:
+            plan: Which they are.
+            dim: Only the first so many numbers of each.
+            space: ``teacher``: mapped into the teacher's space.
+            whitening: Whitens vectors.
         """
+        held = self._reduced(dim, space)
 
         def finished(rows: np.ndarray, query: bool) -> Tensor | None:
-            if not np.isin(rows, self._held.rows).all():
+            if not np.isin(rows, held.rows).all():
                 return None
-            vectors = plan.query_vectors(self._held) if query else self._held.of(plan.gallery)
-            return vectors if whitening is None else whitening.apply(vectors, dim)
+            return whitening(plan.query_vectors(held) if query else held.of(plan.gallery))
 
         query = finished(plan.query_images, query=True)
         one_set = plan.protocol == "metric_learning"
         return Embedded(query, query if one_set else finished(plan.gallery, query=False))
+
+    def _reduced(self, dim: int | None, space: SpaceName) -> Vectors:
+        """The vectors at a length, in a space."""
+        held, maker = self._held, self.source.maker
+        if isinstance(maker, Embedder):
+            with torch.no_grad():
+                return Vectors(held.rows, maker.reduce(held.values, dim, space))
+        if dim is None:
+            return held
+        return Vectors(held.rows, prefix(held.values, dim, normalize=maker.normalised))
 
     @property
     def _held(self) -> Vectors:
