@@ -37,7 +37,7 @@ def finish(state: State) -> None:
     gone = frozenset(item for shard in whole for item in left_out(shard))
     if len(gone) == len(state.index.ids):
         raise UserError(f"no item of the embedding table {str(directory)!r} has a vector: check the images")
-    index = replace(state.index, left_out=gone, hashes=_hashes(state, whole))
+    index = replace(state.index, left_out=gone, hashes=_hashes(state, whole), states=_states(state, whole))
     if index != state.index:
         index.write(directory)
     facts: dict[str, Any] = {
@@ -76,6 +76,13 @@ def _hashes(state: State, shards: list[Shard]) -> tuple[str, ...] | None:
     if not all("hashes" in shard.tensors for shard in shards):
         return state.index.hashes
     return tuple(text for shard in shards for text in as_texts(shard.tensors["hashes"]))
+
+
+def _states(state: State, shards: list[Shard]) -> tuple[tuple[int, int], ...] | None:
+    if not all("states" in shard.tensors for shard in shards):
+        return state.index.states
+    every = np.concatenate([shard.tensors["states"] for shard in shards])
+    return tuple((size, time) for size, time in every.tolist())
 
 
 def _agreement(state: State, shards: list[Shard]) -> float | None:

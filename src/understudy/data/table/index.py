@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from understudy.data.parquet import read_parquet
 from understudy.data.table.plan import FORMAT, TablePlan
@@ -15,6 +15,9 @@ from understudy.errors import UserError
 from understudy.files import atomic_file
 
 FACTS, PLAN, IDS, LOCK, QUERIES = "table.json", "plan.json", "ids.parquet", ".lock", "queries.txt"
+
+
+T = TypeVar("T")
 
 
 class DamagedError(UserError):
@@ -42,20 +45,55 @@ class Index:
     Attributes:
         ids: The id of each.
         hashes: A hash of each one's content; None where they are not known.
+        states: Size and time of change (in ns) of each one's file; None where they are not known.
+        view_rows: The number that each one's views were drawn for; None where that does not matter.
         left_out: Which of them could not be read and have no vectors.
     """
 
     ids: tuple[str, ...]
     hashes: tuple[str, ...] | None = None
+    states: tuple[tuple[int, int], ...] | None = None
+    view_rows: tuple[int, ...] | None = None
     left_out: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(
+        cls, ids: Sequence[str], hashes: Sequence[str] | None = None, rows: Sequence[int] | None = None
+    ) -> Index:
+        """The items as they are known at the beginning."""
+        return cls(
+            tuple(ids),
+            None if hashes is None else tuple(hashes),
+            view_rows=None if rows is None else tuple(map(int, rows)),
+        )
 
     def kept(self) -> Index:
         """The items that have vectors."""
         if not self.left_out:
             return self
         rows = [row for row in range(len(self.ids)) if row not in self.left_out]
-        hashes = None if self.hashes is None else tuple(self.hashes[row] for row in rows)
-        return Index(tuple(self.ids[row] for row in rows), hashes)
+
+        def of(column: tuple[T, ...] | None) -> tuple[T, ...] | None:
+            return None if column is None else tuple(column[row] for row in rows)
+
+        return Index(of(self.ids) or (), of(self.hashes), of(self.states), of(self.view_rows))
+
+    def difference(self, other: Index) -> str | None:
+        """The first item in which others differ, if there is one."""
+        for row, (old, new) in enumerate(zip(self.ids, other.ids, strict=False)):
+            if old != new:
+                return f"item {row}: {old!r} there, {new!r} here"
+        if len(self.ids) != len(other.ids):
+            return f"the number of items: {len(self.ids)} there, {len(other.ids)} here"
+        if self.hashes is not None and other.hashes is not None:
+            for name, before, now in zip(self.ids, self.hashes, other.hashes, strict=True):
+                if before != now:
+                    return f"the content of {name!r}, which has changed"
+        if self.view_rows is not None and other.view_rows is not None:
+            for name, first, second in zip(self.ids, self.view_rows, other.view_rows, strict=True):
+                if first != second:
+                    return f"the row of {name!r}, which decides about its views: {first} there, {second} here"
+        return None
 
     def write(self, directory: Path) -> None:
         """Writes it, whole or not at all."""
@@ -65,6 +103,11 @@ class Index:
         columns: dict[str, Any] = {"id": pa.array(self.ids, pa.string())}
         if self.hashes is not None:
             columns["hash"] = pa.array(self.hashes, pa.string())
+        if self.states is not None:
+            for place, name in enumerate(("size", "mtime_ns")):
+                columns[name] = pa.array([state[place] for state in self.states], pa.int64())
+        if self.view_rows is not None:
+            columns["row"] = pa.array(self.view_rows, pa.int64())
         if self.left_out:
             columns["left_out"] = pa.array([row in self.left_out for row in range(len(self.ids))])
         with atomic_file(directory / IDS) as draft:
@@ -78,24 +121,15 @@ class Index:
             UserError: The file is missing, damaged, or has no column ``id``.
         """
         table = read_parquet(directory / IDS, ("id",), cure=AGAIN)
-        columns = {name: table.column(name).to_pylist() for name in table.column_names}
-        hashes = tuple(map(str, columns["hash"])) if "hash" in columns else None
-        left_out = frozenset(row for row, out in enumerate(columns.get("left_out", ())) if out)
-        return cls(tuple(map(str, columns["id"])), hashes, left_out)
-
-
-def difference_of_ids(there: Index, ids: Sequence[str], hashes: Sequence[str] | None) -> str | None:
-    """The first item in which a table's items differ from others, if there is one."""
-    for row, (old, new) in enumerate(zip(there.ids, ids, strict=False)):
-        if old != new:
-            return f"item {row}: {old!r} there, {new!r} here"
-    if len(there.ids) != len(ids):
-        return f"the number of items: {len(there.ids)} there, {len(ids)} here"
-    if hashes is not None and there.hashes is not None:
-        for name, old, new in zip(ids, there.hashes, hashes, strict=True):
-            if old != new:
-                return f"the content of {name!r}, which has changed"
-    return None
+        columns: dict[str, list[Any]] = {name: table.column(name).to_pylist() for name in table.column_names}
+        states = zip(columns["size"], columns["mtime_ns"], strict=True) if "size" in columns else None
+        return cls(
+            tuple(map(str, columns["id"])),
+            tuple(map(str, columns["hash"])) if "hash" in columns else None,
+            None if states is None else tuple(states),
+            tuple(columns["row"]) if "row" in columns else None,
+            frozenset(row for row, out in enumerate(columns.get("left_out", ())) if out),
+        )
 
 
 def read_facts(directory: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from understudy.data.table.index import (
     QUERIES,
     DamagedError,
     Index,
-    difference_of_ids,
     read_facts,
     read_plan,
 )
@@ -44,16 +42,13 @@ def refuse_strange(directory: Path) -> None:
         )
 
 
-def set_up(
-    directory: Path, ids: Sequence[str], plan: TablePlan, hashes: Sequence[str] | None, *, first: bool
-) -> State:
+def set_up(directory: Path, wanted: Index, plan: TablePlan, *, first: bool) -> State:
     """Writes down what a table is to hold, or compares that with what it was begun with.
 
     Args:
         directory: The table's, locked.
-        ids: The items.
+        wanted: The items.
         plan: What is wanted.
-        hashes: Of the items' content.
         first: Whether no other process is at work; only then is something written.
 
     Raises:
@@ -63,10 +58,10 @@ def set_up(
     difference = None if there is None else there.difference(plan)
     if difference is not None:
         raise refuse_other(str(directory), difference)
-    index = None if there is None else _items(directory, ids, hashes)
+    index = None if there is None else _items(directory, wanted)
     if first:
         if index is None:
-            index = Index(tuple(ids), None if hashes is None else tuple(hashes))
+            index = wanted
             index.write(directory)
         return _written(directory, there, plan, index)
     if there is None or index is None:
@@ -103,13 +98,13 @@ def _plan(directory: Path) -> TablePlan | None:
         return None
 
 
-def _items(directory: Path, ids: Sequence[str], hashes: Sequence[str] | None) -> Index | None:
+def _items(directory: Path, wanted: Index) -> Index | None:
     """The items that a table was begun with, where they are still known."""
     try:
         index = Index.read(directory)
     except UserError:
         return None
-    difference = difference_of_ids(index, ids, hashes)
+    difference = index.difference(wanted)
     if difference is not None:
         raise refuse_other(str(directory), difference)
     return index

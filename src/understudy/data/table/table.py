@@ -29,6 +29,8 @@ class Table:
         directory: Where it is.
         ids: The id of each item.
         hashes: The content hash of each item, or None.
+        states: (n, 2) int64, size and time of change (in ns) of each item's file then; or None.
+        view_rows: (n,) int64, the manifest row that each item's views were drawn for; or None.
         teacher: Who made the vectors.
         dim: The length of a vector.
         dtype: How they are stored: ``float32``, ``float16`` or ``int8``.
@@ -63,6 +65,8 @@ class Table:
         self.directory = directory
         self.ids = index.ids
         self.hashes = index.hashes
+        self.states = None if index.states is None else np.array(index.states, dtype=np.int64)
+        self.view_rows = None if index.view_rows is None else np.array(index.view_rows, dtype=np.int64)
         self.teacher: str = facts["teacher"]
         self.dim: int = facts["dim"]
         self.dtype: str = facts["dtype"]

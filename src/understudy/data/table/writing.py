@@ -14,12 +14,12 @@ import numpy as np
 from understudy.data.table.agreement import sampled
 from understudy.data.table.checks import all_unit_length, check_ids, check_rows
 from understudy.data.table.finishing import finish
-from understudy.data.table.index import FACTS, QUERIES
+from understudy.data.table.index import FACTS, QUERIES, Index
 from understudy.data.table.locking import Lock
 from understudy.data.table.numbers import stored
 from understudy.data.table.plan import TablePlan
 from understudy.data.table.setting_up import refuse_strange, set_up
-from understudy.data.table.shards import as_bytes, as_texts, exact_path, map_shard, shard_path, write_shard
+from understudy.data.table.shards import as_bytes, exact_path, map_shard, shard_path, write_shard
 from understudy.data.table.state import State, read_queries
 from understudy.data.table.table import Table
 from understudy.errors import UserError
@@ -62,6 +62,7 @@ class TableWriter:
         *,
         plan: TablePlan,
         hashes: Sequence[str] | None = None,
+        rows: Sequence[int] | None = None,
         group: str | None = None,
     ) -> Self:
         """Begins a table, or goes on with one.
@@ -71,6 +72,7 @@ class TableWriter:
             ids: The id of each item, no two alike.
             plan: What it holds; how a table that was begun is cut into shards, and its dimension, are kept.
             hashes: A hash of each item's content, where they are known beforehand.
+            rows: The number that each item's views are drawn for, see `understudy.data.views.Views`.
             group: Something that processes which write the same table together have in common, and others
                 have not; None: this process writes alone.
 
@@ -80,6 +82,8 @@ class TableWriter:
         """
         directory = Path(directory)
         check_ids(ids, hashes, len(ids))
+        if rows is not None and len(rows) != len(ids):
+            raise ValueError(f"{len(ids)} items need as many rows, not {len(rows)}")
         if not ids:
             raise UserError(f"there are no items for the embedding table {str(directory)!r}: check the split")
         refuse_strange(directory)
@@ -87,7 +91,7 @@ class TableWriter:
         make_directory(directory)
         lock = Lock(directory, group)
         try:
-            state = set_up(directory, ids, plan, hashes, first=lock.first)
+            state = set_up(directory, Index.of(ids, hashes, rows), plan, first=lock.first)
             lock.share()
         except BaseException:
             lock.release()
@@ -122,10 +126,9 @@ class TableWriter:
         """The numbers of the items of a shard: places in ``ids``."""
         return self._state.items(shard)
 
-    def hashes(self, shard: int) -> list[str] | None:
-        """The content hashes that were written with a shard that is there."""
-        content = map_shard(shard_path(self.directory, shard)).tensors.get("hashes")
-        return None if content is None else as_texts(content)
+    def states(self, shard: int) -> np.ndarray | None:
+        """Size and time of change of the files of a shard that is there, as they were written with it."""
+        return map_shard(shard_path(self.directory, shard)).tensors.get("states")
 
     def asked(self, count: int) -> None:
         """Says that the teacher was asked about so many images × views: it counts whatever follows.
@@ -143,6 +146,7 @@ class TableWriter:
         *,
         left_out: Sequence[int] = (),
         hashes: Sequence[str] | None = None,
+        states: np.ndarray | None = None,
     ) -> None:
         """Writes a shard, whole or not at all.
 
@@ -152,6 +156,7 @@ class TableWriter:
             logits: (items · views, classes), where the plan names classes.
             left_out: Numbers of items that could not be read: the table will not have them.
             hashes: A hash of the content of each item of the shard, those left out too.
+            states: (items, 2) int64, size and time of change (in ns) of each one's file.
 
         Raises:
             UserError: Vectors are zero or not finite as they would be stored, or of another dimension than
@@ -181,6 +186,8 @@ class TableWriter:
             if len(hashes) != len(items):
                 raise ValueError(f"shard {shard} has {len(items)} items and got {len(hashes)} hashes")
             tensors["hashes"] = as_bytes(list(hashes))
+        if states is not None:
+            tensors["states"] = np.asarray(states, dtype=np.int64).reshape(len(items), 2)
         self._write_exact(shard, vectors, kept)
         notes = {
             "plan": self._state.name,
