@@ -86,6 +86,9 @@ class RunConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 where the device computes it natively"
     )
+    sync_bn: bool = Field(
+        False, description="batch normalisation over the images of all processes; needs a GPU for each"
+    )
     cuda_graph: Literal["auto", "off"] = Field(
         "auto", description="auto: record the training step as a CUDA graph where that is possible"
     )

@@ -13,7 +13,6 @@ from torch import nn
 from understudy.config import RunConfig
 from understudy.data.batches import Batch, Batches
 from understudy.data.samplers import BatchStream, Sampler, Tuples
-from understudy.errors import UserError
 from understudy.evaluation import Report
 from understudy.losses import LSoftmax
 from understudy.models.embedder import Embedder
@@ -32,7 +31,6 @@ from understudy.training.neighbourhoods import (
 from understudy.training.plan import draw_up
 from understudy.training.progress import Reporter
 from understudy.training.resuming import fingerprint
-from understudy.training.synchronised import synchronised
 from understudy.training.task import Task
 from understudy.training.terms import DistillationTerm, MapsTerm
 from understudy.training.together import embed_together
@@ -112,11 +110,6 @@ def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts
             f"batches hold {sampler.batch_size} images instead of {config.sampler.batch_size}: "
             "there are no more to fill them"
         )
-    if sampler.batch_size // sampler.together < distributed.world():
-        raise UserError(
-            f"batches of {sampler.batch_size} images cannot be shared out to {distributed.world()} processes: "
-            "raise sampler.batch_size, or start fewer"
-        )
     seed = config.seed if config.view_seed is None else config.view_seed
     rows = torch.from_numpy(plan.rows).to(device)
     asked = {term.teacher for term in plan.terms if isinstance(term, DistillationTerm)}
@@ -135,7 +128,7 @@ def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts
             sampler, lambda rows: workshop.embeddings(near, pixels, rows, config.evaluation.batch_size)
         )
     task = Task(
-        synchronised(plan.student, config, device),
+        plan.student,
         plan.terms,
         teachers,
         views=views,

@@ -7,10 +7,13 @@ import platform
 import torch
 
 from understudy.errors import UserError
+from understudy.training import distributed
 
 
 def find_device(name: str) -> torch.device:
     """The device a configuration names; ``auto`` takes CUDA where there is some.
+
+    Each of several processes takes the GPU of its own number on its machine.
 
     Raises:
         UserError: There is no such device here.
@@ -20,13 +23,27 @@ def find_device(name: str) -> torch.device:
         device(type='cpu')
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if distributed.world() > 1 and name.startswith("cuda"):
+        name = _own_gpu(name)
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):
         raise UserError(f"the device {name!r} cannot be used here: pass 'cpu' or 'auto'") from None
     return device
+
+
+def _own_gpu(name: str) -> str:
+    number, count = distributed.local_rank(), torch.cuda.device_count()
+    if name != "cuda":
+        raise UserError(f"the device {name!r} is one for all processes: pass 'auto', 'cuda' or 'cpu'")
+    if number >= count:
+        raise UserError(
+            f"process {number} of this machine has no GPU of its own, there are {count}: start torchrun with "
+            f"--nproc-per-node {max(1, count)}, or pass 'cpu'"
+        )
+    return f"cuda:{number}"
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:

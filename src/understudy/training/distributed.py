@@ -112,14 +112,16 @@ def is_writer() -> bool:
     return rank() == 0
 
 
-def share(count: int) -> range:
-    """Which of ``count`` things fall to this process; contiguous, each to exactly one.
+def share(count: int, of: int | None = None) -> range:
+    """Which of ``count`` things fall to this process, or to that of another number.
+
+    They are contiguous, in rank order, each falls to exactly one, and the longer shares come first.
 
     Example:
         >>> share(3)
         range(0, 3)
     """
-    return range(*_edges(count, rank(), world()))
+    return range(*_edges(count, rank() if of is None else of, world()))
 
 
 def barrier() -> None:

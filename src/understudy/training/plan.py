@@ -15,6 +15,7 @@ from understudy.errors import UserError
 from understudy.models import build_embedder
 from understudy.models.embedder import Embedder
 from understudy.teachers import Teacher
+from understudy.training import distributed
 from understudy.training.asking import check_questions, compares
 from understudy.training.build_terms import build_terms, default_supervised
 from understudy.training.compatible import teacher_space
@@ -23,6 +24,7 @@ from understudy.training.figures import measurable
 from understudy.training.measuring import final_split
 from understudy.training.neighbourhoods import neighbouring, teacher_of_neighbourhoods
 from understudy.training.sampling import build_sampler
+from understudy.training.synchronised import synchronised
 from understudy.training.terms import Term
 from understudy.training.workshop import Workshop
 
@@ -78,6 +80,7 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
     teachers = {name: workshop.teacher(teacher, device) for name, teacher in config.teachers.items()}
     torch.manual_seed(config.seed)
     student = build_embedder(config.student, space=teacher_space(config, teachers)).to(device)
+    student = synchronised(student, config, device)
     dataset = workshop.dataset(config.data)
     manifest = dataset.manifest
     if manifest.texts is not None:
@@ -99,6 +102,11 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
     sampler = build_sampler(
         config.sampler, manifest, rows, config.seed, uses_labels=uses_labels, protocol=dataset.protocol
     )
+    if sampler.batch_size // sampler.together < distributed.world():
+        raise UserError(
+            f"batches of {sampler.batch_size} images cannot be shared by {distributed.world()} processes: "
+            "raise sampler.batch_size, or start fewer"
+        )
     if neighbouring(sampler):
         teacher_of_neighbourhoods(config)  # refuses now what would fail after decoding
     terms, classifier = build_terms(config, supervised, student, teachers, classes, sampler.batch_size)

@@ -26,12 +26,12 @@ from understudy.data import (
 )
 from understudy.data.lines import RESIDENT_SHARE
 from understudy.data.memory import available_memory
-from understudy.evaluation import embed_pixels
 from understudy.teachers import Teacher, open_teacher
 from understudy.teachers.cached import CachedTeacher
 from understudy.teachers.protocol import View
 from understudy.training.keeping import Shelf
 from understudy.training.progress import Reporter
+from understudy.training.together import embed_together
 
 _CACHE_BYTES = 2 * 1024**3
 _PIXEL_SHARE = 0.5  # of the memory that is free at the beginning: sets of images that no run uses now
@@ -170,7 +170,7 @@ class Workshop:
         embeddings: Tensor = self._answers.get(
             key,
             len(rows) * teacher.dim * 4,
-            lambda: embed_pixels(teacher, pixels, rows, batch_size=batch_size),
+            lambda: embed_together(teacher, pixels, rows, batch_size=batch_size),
         )
         return embeddings
 
