@@ -124,6 +124,20 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Started]:
     return lambda *words: Started(words, tmp_path_factory.mktemp("said") / "stderr.txt")
 
 
+@pytest.fixture
+def apart() -> Callable[..., int | None]:
+    """Runs a function of a test module in a process of its own, as `Started`, and says how that ended."""
+
+    def run(work: Callable[..., None], *given: object) -> int | None:
+        multiprocessing.set_forkserver_preload(PRELOADED)
+        process = multiprocessing.get_context("forkserver").Process(target=work, args=given)
+        process.start()
+        process.join(240)
+        return process.exitcode
+
+    return run
+
+
 def every_file(place: Path) -> dict[str, bytes | None]:
     """Every file with what is in it, and every folder, hidden ones too."""
     found = sorted(place.rglob("*"))

@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 
 from understudy._version import __version__
-from understudy.config import RunConfig, first_difference, read_yaml, to_yaml
+from understudy.config import RunConfig, read_yaml, to_yaml
 from understudy.errors import UserError
-from understudy.files import atomic_directory
+from understudy.files import atomic_directory, write_text
+from understudy.training.resuming import changed_setting
 
 
 def is_free(config: RunConfig, out: Path, resume: bool) -> bool:
@@ -20,7 +21,7 @@ def is_free(config: RunConfig, out: Path, resume: bool) -> bool:
     file = out / "config.yaml"
     if not file.is_file():
         raise UserError(f"{str(out)!r} is not a run directory (it has no config.yaml): pass another --out")
-    changed = first_difference(read_yaml(file), config.model_dump(mode="json"))
+    changed = changed_setting(read_yaml(file), config.model_dump(mode="json"))
     if changed is not None:
         raise UserError(
             f"{str(out)!r} was started with another {changed!r}: pass the same settings to resume it, "
@@ -31,12 +32,14 @@ def is_free(config: RunConfig, out: Path, resume: bool) -> bool:
 
 def claim(config: RunConfig, out: Path, fresh: bool) -> None:
     """Makes the run directory, or clears what a killed process left half-written in it."""
+    settings = f"# understudy {__version__}\n{to_yaml(config)}"
     if fresh:
         with atomic_directory(out, overwrite=True) as draft:
-            header = f"# understudy {__version__}\n"
-            (draft / "config.yaml").write_text(header + to_yaml(config), encoding="utf-8")
+            (draft / "config.yaml").write_text(settings, encoding="utf-8")
             (draft / "checkpoints").mkdir()
         return
+    if read_yaml(out / "config.yaml") != config.model_dump(mode="json"):
+        write_text(out / "config.yaml", settings)
     (out / "checkpoints").mkdir(exist_ok=True)
     for left in (*out.glob(".*.tmp"), *out.glob(".*.old"), *out.glob("checkpoints/.*.tmp")):
         shutil.rmtree(left) if left.is_dir() else left.unlink()

@@ -47,7 +47,7 @@ def naming_memory(config: RunConfig, out: Path) -> Iterator[None]:
         out: The run directory, whose checkpoints the sentence names.
 
     Raises:
-        UserError: Memory ran out. The error itself is let go, with all the tensors that its frames hold.
+        UserError: Memory ran out. The tensors that the failed calls held are let go, for a study goes on.
 
     Example:
         >>> with naming_memory(RunConfig(), Path("run")):
@@ -63,9 +63,9 @@ def naming_memory(config: RunConfig, out: Path) -> Iterator[None]:
         sentence = _sentence(error, config, out)
         if sentence is None:
             raise
-    else:
-        return
-    raise UserError(sentence)
+        for one in _chain(error):
+            traceback.clear_frames(one.__traceback__)
+        raise UserError(sentence) from None
 
 
 def ran_out(error: BaseException) -> bool:
@@ -81,10 +81,11 @@ def ran_out(error: BaseException) -> bool:
 
 
 def _sentence(error: BaseException, config: RunConfig, out: Path) -> str | None:
-    cause = _cause(error)
+    chain = _chain(error)
+    cause = next((one for one in reversed(chain) if ran_out(one)), None)
     if cause is None:
         return None
-    frames = [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
+    frames = [frame for one in chain for frame, _ in traceback.walk_tb(one.__traceback__)]
     known = [frame for frame in frames if frame.f_code in _PARTS]
     part = _PARTS[known[-1].f_code] if known else ""
     whose = "computer's" if isinstance(cause, MemoryError) or "CPU" in str(cause) else "GPU's"
@@ -100,13 +101,13 @@ def _sentence(error: BaseException, config: RunConfig, out: Path) -> str | None:
     return f"the {whose} memory ran out{step}{where}: {cure}; {then}"
 
 
-def _cause(error: BaseException | None) -> BaseException | None:
-    """The first error of a chain that is about memory: leaving a half-recorded graph raises another one."""
-    found = None
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """An error and those that led to it: leaving a half-recorded graph raises one that hides the true one."""
+    chain: list[BaseException] = []
     while error is not None:
-        found = error if ran_out(error) else found
+        chain.append(error)
         error = error.__cause__ or error.__context__
-    return found
+    return chain
 
 
 def _advice(part: str, frame: FrameType | None, config: RunConfig) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from understudy.training.ema import MovingAverage
 from understudy.training.journal import Journal
 from understudy.training.optim import rate_factor
 from understudy.training.progress import Reporter
+from understudy.training.resuming import refuse_other_images
 
 
 class Records:
@@ -61,16 +62,26 @@ class Records:
 
     def checkpoint(self, step: int, state: dict[str, Any]) -> None:
         """Everything that is needed to go on."""
-        whole = {"loop": state, "best": self.best.state(), "sampler": self._parts.sampler.state_dict()}
+        whole = {
+            "loop": state,
+            "best": self.best.state(),
+            "sampler": self._parts.sampler.state_dict(),
+            "data": self._parts.mark,
+        }
         distributed.once(
             lambda: save_checkpoint(self._checkpoints, step, whole, keep=self._config.keep_checkpoints)
         )
 
     def last_state(self) -> dict[str, Any] | None:
-        """The newest sound checkpoint's loop; what lies beside it is taken over here."""
+        """The newest sound checkpoint's loop; what lies beside it is taken over here.
+
+        Raises:
+            UserError: No checkpoint is sound, or the images are others than when it was written.
+        """
         state = distributed.once(lambda: latest_checkpoint(self._checkpoints, self._reporter.say))
         if state is None:
             return None
+        refuse_other_images(state.get("data"), self._parts.mark, self._config.data.source)
         self.best.load_state(state["best"])
         self._parts.sampler.load_state_dict(state.get("sampler", {}))
         loop: dict[str, Any] = state["loop"]

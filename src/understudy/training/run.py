@@ -22,6 +22,7 @@ from understudy.training.claiming import claim, is_free
 from understudy.training.device import hardware
 from understudy.training.guard import NotFinite
 from understudy.training.loop import Loop
+from understudy.training.oom import naming_memory
 from understudy.training.optim import build_optimiser, rate_factor
 from understudy.training.progress import Reporter
 from understudy.training.records import Records
@@ -53,7 +54,8 @@ def execute(
         The finished run.
 
     Raises:
-        UserError: ``out`` holds another run, or something in the configuration cannot be done.
+        UserError: ``out`` holds another run, something in the configuration cannot be done, or the memory ran
+            out.
         NotFinite: A loss became NaN or infinite; the last good checkpoint is kept.
         Stopped: SIGINT or SIGTERM came; a checkpoint is written if a step was taken.
         LostProcess: Another process of the run has ended.
@@ -62,7 +64,8 @@ def execute(
         if reporter is None or not distributed.is_writer():
             reporter = Reporter(None if distributed.is_writer() else io.StringIO(), quiet=True)
         resume = resume or distributed.restarts() > 0
-        return _execute(config, Path(out), resume, workshop or Workshop(), reporter)
+        with naming_memory(config, Path(out)):
+            return _execute(config, Path(out), resume, workshop or Workshop(), reporter)
 
 
 def _execute(config: RunConfig, out: Path, resume: bool, workshop: Workshop, reporter: Reporter) -> Run:
