@@ -72,7 +72,7 @@ def test_an_independent_view_is_another_one() -> None:
     other = whole.independent()
     assert (other.geometry() != whole.geometry()).flatten(1).any(dim=1).all()
     assert same(other, whole.independent())
-    angles = torch.stack((whole._uniform(range(1))[:, 0], other._uniform(range(1))[:, 0]))
+    angles = torch.stack((whole._uniform((0, 1))[:, 0], other._uniform((0, 1))[:, 0]))
     assert torch.corrcoef(angles)[0, 1].abs() < 0.2
 
 
@@ -156,8 +156,8 @@ def test_turning_one_thing_on_leaves_the_others_as_they_were() -> None:
 def test_colour_is_the_composition_of_its_steps() -> None:
     view = views(EVERYTHING, n=200)
     image = torch.rand(3, 17, generator=torch.Generator().manual_seed(0)).double()
-    tone = view._uniform(range(10, 12)).double()
-    chroma = view._uniform(range(12, 15)).double()
+    tone = view._uniform((10, 12)).double()
+    chroma = view._uniform((12, 15)).double()
     luma = torch.tensor(LUMA, dtype=torch.float64)
     yiq = torch.stack(
         (luma, torch.tensor([0.5959, -0.2746, -0.3213]), torch.tensor([0.2115, -0.5227, 0.3112]))

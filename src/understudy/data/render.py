@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import torch
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from understudy.data.augmentation import Augmentation
+from understudy.data.constants import constant
 from understudy.data.preprocessing import Preprocessing
 from understudy.data.views import LUMA, Views
 
@@ -134,12 +134,10 @@ def _normalise(x: Tensor, pre: Preprocessing) -> Tensor:
     return torch.mul(x, scale).add_(shift)
 
 
-@functools.lru_cache(maxsize=64)
 def _constants(
     mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Scale and shift of the normalisation, copied to a device once: a copy breaks a graph's capture."""
-    with torch.inference_mode(mode=False):
-        scale = torch.tensor([1 / (255 * s) for s in std], dtype=torch.float32)
-        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float32)
-        return scale.view(1, -1, 1, 1).to(device), shift.view(1, -1, 1, 1).to(device)
+    """Scale and shift of the normalisation, (1, C, 1, 1) float32."""
+    scale = constant(tuple(1 / (255 * s) for s in std), device)
+    shift = constant(tuple(-m / s for m, s in zip(mean, std, strict=True)), device)
+    return scale.view(1, -1, 1, 1), shift.view(1, -1, 1, 1)

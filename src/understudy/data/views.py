@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from understudy.data.augmentation import Augmentation
+from understudy.data.constants import constant
 from understudy.data.counter import hashed, mix_integer, uniform
 
 # Each parameter owns a channel for ever, so that turning one on leaves the draws of the others as they were.
-_GEOMETRY = range(10)
-_TONE = range(10, 12)
-_CHROMA = range(12, 15)
-_ERASING = range(15, 20)
+_GEOMETRY = (0, 10)
+_TONE = (10, 12)
+_COLOUR = (12, 15)
+_ERASING = (15, 20)
 
 LUMA = (0.299, 0.587, 0.114)
 
@@ -132,7 +133,7 @@ class Views:
         """
         a = self.augmentation
         gain, offset = self.tone()
-        strength, turn, fade = self._uniform(_CHROMA).unbind(1)
+        strength, turn, fade = self._uniform(_COLOUR).unbind(1)
         saturation = 1 + a.saturation * (2 * strength - 1)
         if a.grayscale:
             saturation = torch.where(fade < a.grayscale, 0.0, saturation)
@@ -157,22 +158,27 @@ class Views:
         box = torch.stack((left, upper, left + wide, upper + high), dim=1)
         return torch.where((chance < a.erase)[:, None], box, 0.0)
 
-    def _uniform(self, channels: range) -> Tensor:
+    def _uniform(self, channels: tuple[int, int]) -> Tensor:
         count = self.augmentation.num_views
         numbers = self.numbers if count is None else self.numbers.remainder(count)
-        return uniform(self.seed, self.rows, numbers, channels)
+        return uniform(self.seed, self.rows, numbers, range(*channels))
 
 
-@functools.lru_cache(maxsize=16)
 def _chroma(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The constant matrices of `Views.colour`, copied to a device once: a copy breaks a graph's capture."""
-    with torch.inference_mode(mode=False):
-        grey = torch.tensor([LUMA, LUMA, LUMA], dtype=torch.float64)
-        yiq = torch.tensor([LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)], dtype=torch.float64)
-        turn = torch.tensor([[0, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=torch.float64)
-        sin = torch.linalg.inv(yiq) @ turn @ yiq
-        cos = torch.eye(3, dtype=torch.float64) - grey
-        return grey.float().to(device), cos.float().to(device), sin.float().to(device)
+    """The constant matrices of `Views.colour`, (3, 3) float32 each."""
+    grey, cos, sin = (constant(values, device).view(3, 3) for values in _CHROMA)
+    return grey, cos, sin
+
+
+def _chroma_values() -> tuple[tuple[float, ...], ...]:
+    grey = np.array([LUMA, LUMA, LUMA])
+    yiq = np.array([LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
+    turn = np.array([[0.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+    sin = np.linalg.inv(yiq) @ turn @ yiq
+    return tuple(tuple(matrix.ravel().tolist()) for matrix in (grey, np.eye(3) - grey, sin))
+
+
+_CHROMA = _chroma_values()
 
 
 def _between(u: Tensor, ends: tuple[float, float]) -> Tensor:

@@ -79,7 +79,7 @@ class Task(nn.Module):
         outputs = self.outputs(batch.items)
         known = dict(taught or {})
         known |= self.teach(batch.items, self._teachers.keys() - known.keys())
-        return self.criterion(outputs, known, batch.labels, batch.step)
+        return self.criterion(outputs, known, batch.labels, batch.step, batch.counts)
 
     def outputs(self, items: Items) -> Outputs:
         """What the student gives for the items, logits included where a loss needs them."""
@@ -124,7 +124,12 @@ class Task(nn.Module):
         return taught
 
     def criterion(
-        self, outputs: Outputs, taught: Mapping[str, Outputs], labels: Tensor, number: int
+        self,
+        outputs: Outputs,
+        taught: Mapping[str, Outputs],
+        labels: Tensor,
+        number: int,
+        counts: tuple[int, ...] | None = None,
     ) -> dict[str, Tensor]:
         """The losses of one step, from vectors and labels alone.
 
@@ -133,12 +138,13 @@ class Task(nn.Module):
             taught: The teachers' outputs for the same rows.
             labels: (n,) class numbers, -1 where unlabelled.
             number: The step, counted from 0.
+            counts: Rows of every process, where they are known; else the processes ask each other.
 
         Returns:
             As `forward`.
         """
         self.set_step(number)
-        step = Step(number, outputs, taught, labels, self.draws)
+        step = Step(number, outputs, taught, labels, self.draws, counts or ())
         parts: dict[str, Tensor] = {}
         total: Tensor | None = None
         with torch.autocast(labels.device.type, enabled=False):
