@@ -105,7 +105,7 @@ class TableTeacher:
 
     name, classes = "table", None
     view: View = "clean"
-    supplies = frozenset({"embedding"})
+    supplies, queries = frozenset({"embedding"}), 0
 
     def __init__(self, vectors: Tensor) -> None:
         self.vectors = vectors

@@ -66,7 +66,7 @@ def test_a_model_or_a_teacher_is_taken_as_it_is(items: Items) -> None:
     class Constant:
         name, dim, classes, device = "constant", 1, None, "?"
         view: View = "clean"
-        supplies = frozenset({"embedding"})
+        supplies, queries = frozenset({"embedding"}), 0
 
         def outputs(self, items: Items) -> Outputs:
             return {"embedding": torch.ones(len(items), 1)}
@@ -91,14 +91,15 @@ def test_a_model_or_a_teacher_is_taken_as_it_is(items: Items) -> None:
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
-        (
-            "onnx:a.onnx",
-            r"teachers of kind 'onnx:' are not available in this version: available are timm:NAME",
-        ),
-        ("table:vectors", "kind 'table:' are not available"),
-        ("python:package.module:factory", "kind 'python:' are not available"),
-        ("hf:org/name", "kind 'hf:' are not available"),
-        ("openclip:ViT-B-32", "kind 'openclip:' are not available"),
+        ("onnx:a.onnx", r"there is no ONNX file 'a\.onnx': check its place"),
+        ("table:vectors", "there is no embedding table at 'vectors'"),
+        ("table:", "names no table: write table:DIR"),
+        ("python:package.module:factory", "the module 'package.module' cannot be imported"),
+        ("python:factory", "names no factory: write python:module:factory"),
+        ("python:operator:nothing", "'operator' has no function 'nothing'"),
+        ("python:no/such.py:factory", "there is no file 'no/such.py'"),
+        ("hf:org/name", "no teachers of kind 'hf:': write python:module:factory around a transformers model"),
+        ("openclip:ViT-B-32", "no teachers of kind 'openclip:': write python:module:factory"),
         ("tim:resnet50", r"there is no kind of teacher named 'tim': did you mean 'timm'\?"),
         ("no/such/directory", "there is no model directory 'no/such/directory'"),
         ("timm:", "names no model: write timm:NAME"),

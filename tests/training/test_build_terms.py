@@ -47,7 +47,7 @@ class Table:
     """A teacher that has nothing but embeddings, as stored vectors are."""
 
     name, dim, classes, view = "stored vectors", 12, None, "clean"
-    supplies = frozenset({"embedding"})
+    supplies, queries = frozenset({"embedding"}), 0
 
     def outputs(self, items: Any) -> Any:
         return {"embedding": torch.ones(len(items.rows), self.dim)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -17,8 +17,8 @@ from understudy.teachers.protocol import Teacher, View
 class CachedTeacher:
     """Looks the answers of another teacher up in a table of (row, view).
 
-    The table is filled in a fixed order before training starts, so that a resumed run reads the very numbers
-    that the interrupted one read.
+    Every view is asked about once, in a fixed order and before the first step, so that a resumed run reads
+    the very numbers that the interrupted one read, and a CUDA graph can record a step that looks them up.
 
     Args:
         teacher: The teacher to ask.
@@ -56,9 +56,15 @@ class CachedTeacher:
         self.view: View = "clean" if augmentation.off else view
         self.augmentation = augmentation
         self.seed = seed
+        self.normalised = getattr(teacher, "normalised", None)
         self.num_views = 1 if self.view == "clean" else augmentation.num_views or 1
-        self._slot = torch.empty(0, dtype=torch.int64)
+        self._slot = self._rows = torch.empty(0, dtype=torch.int64)
         self._answers: dict[str, Tensor] = {}
+
+    @property
+    def queries(self) -> int:
+        """How many images × views the teacher was asked about, for these answers and beside them."""
+        return self.teacher.queries
 
     def fill(
         self,
@@ -68,7 +74,7 @@ class CachedTeacher:
         batch_size: int = 256,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Asks the teacher for every view of the rows.
+        """Asks the teacher for every view of the rows, and keeps what it says.
 
         Args:
             content: Gives the decoded images of rows, as `Items.content` holds them.
@@ -76,6 +82,17 @@ class CachedTeacher:
             batch_size: Images at a time.
             progress: Called with how many answers there are and will be.
         """
+        self.keep(rows, self.ask(content, rows, batch_size=batch_size, progress=progress))
+
+    def ask(
+        self,
+        content: Callable[[Tensor], Tensor],
+        rows: Tensor,
+        *,
+        batch_size: int = 256,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> dict[str, Tensor]:
+        """What the teacher says about every view of the rows, (n · num_views, …), views of a row together."""
         answers: dict[str, list[Tensor]] = {name: [] for name in sorted(self.supplies)}
         total, done = len(rows) * self.num_views, 0
         for batch in self._batches(content, rows, batch_size):
@@ -85,10 +102,25 @@ class CachedTeacher:
             done += len(batch)
             if progress is not None:
                 progress(done, total)
-        self._answers = {name: torch.cat(pieces) for name, pieces in answers.items()}
+        return {name: torch.cat(pieces) for name, pieces in answers.items()}
+
+    def keep(self, rows: Tensor, answers: Mapping[str, Tensor]) -> None:
+        """Looks answers up from now on.
+
+        Args:
+            rows: (n,) int64 manifest rows.
+            answers: As `ask` gives them.
+        """
+        self._answers = dict(answers)
         # One past the end marks a row nobody asked about: it fails instead of giving another's answer.
-        self._slot = torch.full((int(rows.max()) + 1,), len(rows), dtype=torch.int64, device=rows.device)
+        size = int(rows.max()) + 1
+        self._slot = torch.full((size,), len(rows), dtype=torch.int64, device=rows.device)
         self._slot[rows] = torch.arange(len(rows), device=rows.device)
+        self._rows = rows
+
+    def holds(self, rows: Tensor) -> bool:
+        """Whether it can say something about all these rows without asking."""
+        return bool(torch.isin(rows, self._rows.to(rows.device)).all())
 
     def outputs(self, items: Items) -> Outputs:
         """The kept answers for the items' rows and views; the content is not looked at."""
@@ -104,7 +136,7 @@ class CachedTeacher:
     def to(self, device: torch.device | str) -> CachedTeacher:
         """Moves the teacher and its kept answers."""
         self.teacher.to(device)
-        self._slot = self._slot.to(device)
+        self._slot, self._rows = self._slot.to(device), self._rows.to(device)
         self._answers = {name: answers.to(device) for name, answers in self._answers.items()}
         return self
 

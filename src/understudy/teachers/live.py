@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from understudy.data.items import Items, View
+from understudy.data.preprocessing import Preprocessing
 from understudy.models.embedder import Embedder
 from understudy.models.outputs import Outputs
 
@@ -28,6 +29,7 @@ class LiveTeacher:
     Attributes:
         view: ``same``: the teacher sees the student's view.
         capturable: A CUDA graph can record its answers.
+        queries: How many items (times views) it was asked about.
 
     Example:
         >>> from understudy.models import build_embedder
@@ -45,8 +47,19 @@ class LiveTeacher:
         self.name = name or model.config.backbone
         self.dim = model.dim
         self.classes = model.classes
+        self.queries = 0
         logits = {"logits"} if model.classifier is not None else set()
         self.supplies = frozenset({"embedding", "raw", "pooled", "maps"} | logits)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How the model is shown images."""
+        return self.model.preprocessing
+
+    @property
+    def normalised(self) -> bool:
+        """Whether its vectors have length 1."""
+        return self.model.config.normalize
 
     def outputs(self, items: Items) -> Outputs:
         """The named tensors of items, rendered as the model needs them, on the items' device.
@@ -54,13 +67,19 @@ class LiveTeacher:
         Raises:
             UserError: The items are no images.
         """
+        self.queries += len(items)
         with torch.no_grad():
             return self._ready().forward(self.model.prepare(items))
 
     def embed(self, items: Items) -> Tensor:
         """The embeddings alone, (n, dim)."""
+        self.queries += len(items)
         with torch.no_grad():
             return self._ready().embed(self.model.prepare(items))
+
+    def replayed(self, count: int) -> None:
+        """Counts what a recorded step asks when it is replayed: nothing of this is run again then."""
+        self.queries += count
 
     def request_maps(self, names: Sequence[str]) -> None:
         """Asks for the outputs of layers, see `Embedder.request_maps`."""

@@ -28,11 +28,16 @@ class Teacher(Protocol):
         classes: Names of the classes its logits are about, or None.
         view: What it sees unless the configuration says otherwise: the student's own view (``same``) or the
             plain image (``clean``).
+        queries: How many items (times views) it was asked about so far, counted where the asking happens:
+            answers that are looked up again do not count again.
+
+    Some say more: ``preprocessing``, how images are shown to them; ``normalised``, whether their vectors have
+    length 1; ``capturable``, whether a CUDA graph can record their answers.
 
     Example:
         >>> class Table:
         ...     name, dim, classes, view = "stored vectors", 2, None, "clean"
-        ...     supplies = frozenset({"embedding"})
+        ...     supplies, queries = frozenset({"embedding"}), 0
         ...     def __init__(self, vectors):
         ...         self.vectors = vectors
         ...     def outputs(self, items):
@@ -62,6 +67,9 @@ class Teacher(Protocol):
 
     @property
     def view(self) -> View: ...  # noqa: D102
+
+    @property
+    def queries(self) -> int: ...  # noqa: D102
 
     def outputs(self, items: Items) -> Outputs:
         """The named tensors for items that are already in the teacher's view, on the items' device."""

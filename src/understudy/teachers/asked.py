@@ -1,0 +1,107 @@
+"""What teachers that are not ours have in common: shown images, counted, not believed blindly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from understudy.data.items import Items, View
+from understudy.data.preprocessing import Preprocessing
+from understudy.data.render import render
+from understudy.errors import UserError
+from understudy.models.outputs import Outputs
+from understudy.teachers.answers import as_matrix, check
+
+
+class AskedTeacher:
+    """A teacher of which only the answers are known.
+
+    It sees the clean image unless told otherwise, so that one question an image is enough. Whoever derives
+    from it says what `answer` is.
+
+    Args:
+        name: What to call it.
+        preprocessing: How images are shown to it.
+        dim: The dimension of its vectors; None: found out by asking about one grey image.
+        classes: The names of its classes, where it gives logits.
+        normalised: Whether its vectors have length 1; None where nobody says.
+
+    Attributes:
+        queries: How many images (times views) it was asked about, the grey one and failures included.
+    """
+
+    view: View = "clean"
+    capturable = False
+
+    def __init__(
+        self,
+        name: str,
+        preprocessing: Preprocessing,
+        *,
+        dim: int | None = None,
+        classes: Sequence[str] | None = None,
+        normalised: bool | None = None,
+    ) -> None:
+        self.name = name
+        self.preprocessing = preprocessing
+        self.classes = None if classes is None else tuple(classes)
+        self.supplies = frozenset({"embedding"} if classes is None else {"embedding", "logits"})
+        self.normalised = normalised
+        self.queries = 0
+        self.device = torch.device("cpu")
+        self._dim = dim
+        self._ids: Sequence[str] | None = None
+
+    def answer(self, shown: Tensor) -> Mapping[str, Any]:
+        """What it gives for images as its preprocessing makes them, (n, channels, H, W) float32."""
+        raise NotImplementedError
+
+    @property
+    def dim(self) -> int:
+        """Dimension of its vectors; asks about one grey image where nothing else says it."""
+        if self._dim is None:
+            channels, (height, width) = self.preprocessing.channels, self.preprocessing.resize
+            grey = torch.full((1, channels, height, width), 127, dtype=torch.uint8, device=self.device)
+            self.outputs(Items(torch.zeros(1, dtype=torch.int64, device=self.device), grey))
+        assert self._dim is not None
+        return self._dim
+
+    def outputs(self, items: Items) -> Outputs:
+        """The answers for items, on their device, checked.
+
+        Raises:
+            UserError: The items are no images, or an answer is not what it must be.
+        """
+        if not isinstance(items.content, Tensor):
+            raise UserError(f"the teacher {self.name!r} embeds images: the items given are texts")
+        with torch.no_grad():
+            shown = render(items.content, items.views, self.preprocessing)
+            self.queries += len(items)
+            given = self.answer(shown)
+        outputs: dict[str, Tensor] = {}
+        for name in sorted(self.supplies):
+            if name not in given:
+                raise UserError(f"the teacher {self.name!r} gave no {name}: it gave {', '.join(given)}")
+            matrix = as_matrix(given[name], self.name, name).to(items.rows.device)
+            known = self._dim if name == "embedding" else len(self.classes or ())
+            check(matrix, items, known, self.name, self._ids)
+            outputs[name] = matrix
+        if self._dim is None:
+            self._dim = outputs["embedding"].shape[1]
+        return outputs  # type: ignore[return-value]
+
+    def embed(self, items: Items) -> Tensor:
+        """The embeddings alone, (n, dim)."""
+        return self.outputs(items)["embedding"]
+
+    def call_images(self, ids: Sequence[str]) -> None:
+        """Tells it what each manifest row is called, for errors."""
+        self._ids = ids
+
+    def to(self, device: torch.device | str) -> Self:
+        """Says on which device images will come."""
+        self.device = torch.device(device)
+        return self

@@ -1,0 +1,111 @@
+"""Brings teacher and manifest together: which stored vector is which image's, and which views they show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar, cast
+
+import numpy as np
+
+from understudy.config.trees import first_difference
+from understudy.data import Dataset, Manifest
+from understudy.data.augmentation import Augmentation
+from understudy.errors import UserError
+from understudy.teachers.protocol import Teacher
+from understudy.teachers.stored import TableTeacher
+
+T = TypeVar("T", bound=Teacher)
+
+
+def joined(teacher: T, dataset: Dataset, rows: np.ndarray) -> T:
+    """A teacher that knows which images a run is about.
+
+    Args:
+        teacher: Any teacher; only a table is another one afterwards. Others are told what images are called.
+        dataset: The images.
+        rows: (n,) the manifest rows that are learnt from; a table must have all of them.
+
+    Returns:
+        The teacher to ask.
+
+    Raises:
+        UserError: The table lacks some of the rows, or some images have changed since it was written; the
+            first few are named.
+    """
+    manifest = dataset.manifest
+    if isinstance(teacher, TableTeacher):
+        table = teacher.join(manifest)
+        if not table.knows(rows):
+            table.table.rows([manifest.ids[row] for row in rows.tolist()])  # names those that are missing
+        return cast("T", table)
+    tell = getattr(teacher, "call_images", None)
+    if tell is not None:
+        tell(manifest.ids)
+    return teacher
+
+
+def answers(teacher: Teacher, rows: np.ndarray) -> bool:
+    """Whether a teacher that is joined can say something about all these manifest rows."""
+    return teacher.knows(rows) if isinstance(teacher, TableTeacher) else True
+
+
+def shared_views(
+    teachers: Mapping[str, Teacher],
+    augmentation: Augmentation | None,
+    seed: int | None,
+    manifest: Manifest,
+    rows: np.ndarray,
+) -> tuple[Augmentation | None, int | None]:
+    """The views that a run must show so that stored answers are about what the student sees.
+
+    Args:
+        teachers: Joined teachers by name that are to see the student's views.
+        augmentation: The run's recipe; None where it says nothing.
+        seed: The run's ``view_seed``; None where it says nothing.
+        manifest: The images.
+        rows: (n,) the manifest rows that are learnt from.
+
+    Returns:
+        The recipe and the seed, those of the tables where the run says nothing.
+
+    Raises:
+        UserError: The run, or another table, has another recipe or seed; or the table's views were drawn for
+            other rows.
+    """
+    for name, teacher in teachers.items():
+        if not isinstance(teacher, TableTeacher) or teacher.table.recipe is None:
+            continue
+        table = teacher.table
+        stored = Augmentation.model_validate(table.recipe)
+        differs = None
+        if augmentation is not None:
+            differs = first_difference(stored.model_dump(mode="json"), augmentation.model_dump(mode="json"))
+        if differs is not None:
+            raise UserError(
+                f"the table of the teacher {name!r} holds views drawn with another augment.{differs}: leave "
+                f"`augment` out to take the table's over, or set teachers.{name}.view to clean"
+            )
+        if seed is not None and seed != table.view_seed:
+            raise UserError(
+                f"the table of the teacher {name!r} holds views of the seed {table.view_seed} and view_seed "
+                f"is {seed}: leave it out to take the table's over"
+            )
+        _refuse_other_rows(name, teacher, manifest, rows)
+        augmentation, seed = stored, table.view_seed
+    return augmentation, seed
+
+
+def _refuse_other_rows(name: str, teacher: TableTeacher, manifest: Manifest, rows: np.ndarray) -> None:
+    """View k of an image follows from its manifest row: in another manifest it would be another view."""
+    drawn = getattr(teacher.table, "view_rows", None)
+    if drawn is None:
+        drawn = np.arange(len(teacher.table))
+    then = np.asarray(drawn)[teacher.numbers(rows)]
+    other = np.flatnonzero(then != rows)
+    if len(other):
+        row = int(rows[other[0]])
+        raise UserError(
+            f"the table of the teacher {name!r} was written for another manifest (its views of "
+            f"{manifest.ids[row]!r} are those of row {then[other[0]]}, here it is row {row}): embed this "
+            "manifest again, or use a table of clean images"
+        )
