@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
-import numpy as np
-
-from understudy.data import Manifest
-from understudy.data.table import Table, write_table
+from understudy.data import Augmentation, Manifest
+from understudy.data.decoding import refuse_unreadable
+from understudy.data.table import Table, TableWriter
+from understudy.data.table.plan import Dtype
 from understudy.errors import UserError
 from understudy.models import Embedder
-from understudy.training.device import find_device
+from understudy.training.defaults import augmentation_for
+from understudy.training.distributed import (
+    barrier,
+    broadcast_object,
+    gather_objects,
+    is_writer,
+    once,
+    rank,
+    world,
+)
 from understudy.training.progress import Reporter
-from understudy.verbs.sources import Images, loaded
+from understudy.verbs.embedding_job import Answerer, EmbeddingJob, begin, keep
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 def embed(
@@ -24,43 +40,126 @@ def embed(
     batch_size: int = 256,
     device: str = "auto",
     skip_unreadable: bool = False,
+    dtype: Dtype = "float32",
+    logits: bool = False,
+    views: int | None = None,
+    augmentation: Augmentation | None = None,
+    view_seed: int = 0,
     reporter: Reporter | None = None,
 ) -> Table:
     """Embeds images and stores the vectors with their ids.
 
+    The table grows shard by shard. Called again after it was cut off, it asks only about the shards that are
+    missing, with any number of processes; of a finished table it mends what is damaged.
+
     Args:
-        model: A model, or a saved model's directory.
+        model: A model, a saved model's directory, or any other teacher's reference.
         data: A data set's name, a manifest, or a folder of images.
-        out: The embedding table to write.
+        out: The embedding table to write, or to go on with.
         split: Only this split of the manifest; none: every row.
         batch_size: Images at a time.
         device: ``auto``, ``cpu``, ``cuda``, ….
         skip_unreadable: Leave unreadable images out instead of stopping.
+        dtype: How to store the numbers: ``float32``, ``float16`` or ``int8``.
+        logits: Store the logits of a classifier too.
+        views: How many augmented views of each image to ask about, the same that a run with this
+            ``augmentation`` and ``view_seed`` shows its student; none: the clean image.
+        augmentation: What varies between views; none: what suits the data.
+        view_seed: The seed of the views.
         reporter: Shown the progress.
 
     Returns:
         The table.
 
     Raises:
-        UserError: The model or the data cannot be read, or ``out`` exists.
+        UserError: The model or the data cannot be read, ``out`` holds something else, images cannot be read
+            (the others are embedded and kept), or have changed since a finished table was written.
     """
-    out = Path(out)
-    if out.exists():
-        raise UserError(f"{str(out)!r} exists already: pass another place for the table or remove it first")
-    model = loaded(model)
-    images = Images(
+    if augmentation is not None and views is None:
+        raise UserError("an augmentation without a number of views: say how many of each image (views)")
+    recipe = None
+    if views is not None:
+        source = data if isinstance(data, str | Path) else ""
+        recipe = (augmentation or augmentation_for(str(source))).model_copy(update={"num_views": views})
+        if recipe.off:
+            raise UserError("nothing varies between these views: leave the number of views out")
+    job = EmbeddingJob(
+        model,
         data,
-        device=find_device(device),
+        split=split,
         batch_size=batch_size,
+        device=device,
         skip_unreadable=skip_unreadable,
-        reporter=reporter,
+        dtype=dtype,
+        logits=logits,
+        augmentation=recipe,
+        view_seed=view_seed,
     )
-    rows = np.arange(len(images.manifest)) if split is None else images.rows(split)
-    vectors = images.embedded(model, rows)
-    write_table(
-        out,
-        vectors.values,
-        [images.manifest.ids[row] for row in vectors.rows],
-        metadata={"teacher": model.config.backbone, "normalized": model.config.normalize},
-    )
+    reporter = reporter or Reporter(quiet=True)
+    answerer = Answerer(job, say=reporter.say if is_writer() else None)
+    with begin(answerer, out, _group()) as writer:
+        reasons = _fill(writer, answerer, reporter)
+        every = {item: reason for part in gather_objects(reasons) for item, reason in part.items()}
+        if every:
+            refuse_unreadable(
+                dict(sorted(every.items())),
+                len(answerer.ids),
+                skip=skip_unreadable,
+                say=reporter.say if is_writer() else None,
+            )
+        once(lambda: None if writer.finished else str(writer.finish().directory))
+    barrier()
     return Table.open(out)
+
+
+def _group() -> str | None:
+    """What the processes of one launch have in common."""
+    return None if world() == 1 else broadcast_object(secrets.token_hex(8))
+
+
+def _fill(writer: TableWriter, answerer: Answerer, reporter: Reporter) -> dict[int, str]:
+    """Asks about this process's missing shards; says which images could not be read, and why."""
+    if writer.finished:
+        _refuse_changed(writer, answerer)
+        return {}
+    mine = range(rank(), writer.shards, world())
+    missing = set(writer.pending(rank(), world()))
+    todo = [shard for shard in mine if shard in missing or answerer.changed(writer, shard)]
+    total = sum(len(writer.items(shard)) for shard in todo) * answerer.plan.num_views
+    reporter.start("embed", total=total)
+    reasons: dict[int, str] = {}
+    done = 0
+
+    def asked(count: int) -> None:
+        nonlocal done
+        done += count
+        writer.asked(count)
+        reporter.tick(done, total)
+
+    for shard, loaded in _ahead(lambda number: answerer.load(writer.items(number)), todo):
+        answers = answerer.answer(loaded, asked)
+        reasons |= answers.reasons
+        keep(writer, shard, answers, skip_unreadable=answerer.job.skip_unreadable)
+    reporter.stop()
+    return reasons
+
+
+def _refuse_changed(writer: TableWriter, answerer: Answerer) -> None:
+    changed = [name for shard in range(writer.shards) if (name := answerer.changed(writer, shard))]
+    if changed:
+        raise UserError(
+            f"the embedding table {str(writer.directory)!r} is finished, and images have changed since "
+            f"({changed[0]!r}): pass another place for the table or remove it first"
+        )
+
+
+def _ahead(load: Callable[[S], T], wanted: Sequence[S]) -> Iterator[tuple[S, T]]:
+    """Loads the next thing while the one before it is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(load, wanted[0]) if wanted else None
+        for place, one in enumerate(wanted):
+            assert coming is not None
+            loaded = coming.result()
+            if place + 1 < len(wanted):
+                coming = pool.submit(load, wanted[place + 1])
+            yield one, loaded

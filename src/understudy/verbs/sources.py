@@ -151,7 +151,7 @@ class Source:
         """
         if isinstance(maker, Embedder):
             backbone = maker.config.backbone
-            return cls(backbone, maker, {"model": backbone, "sha256": _hash_of_state(maker)})
+            return cls(backbone, maker, {"model": backbone, "sha256": hash_of_state(maker)})
         path = Path(maker)
         if (path / "table.json").is_file():
             table = Table.open(path)
@@ -185,7 +185,7 @@ def _hash_of(reference: str | Path, model: Embedder) -> str:
     """The hash of a saved model's file where there is one, else of the weights in memory."""
     text = str(reference)
     folder = packaged_path(text.partition(":")[2]) if text.startswith("packaged:") else Path(text)
-    return _hash_of_file(folder / WEIGHTS) if (folder / WEIGHTS).is_file() else _hash_of_state(model)
+    return _hash_of_file(folder / WEIGHTS) if (folder / WEIGHTS).is_file() else hash_of_state(model)
 
 
 def _hash_of_file(path: Path) -> str:
@@ -193,7 +193,8 @@ def _hash_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _hash_of_state(model: Embedder) -> str:
+def hash_of_state(model: Embedder) -> str:
+    """A hash of a model's weights."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
