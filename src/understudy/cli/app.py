@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
+from collections.abc import Iterator
 
 import typer
 
@@ -17,28 +20,57 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+_TOGETHER = ("train", "distill", "embed", "evaluate")  # commands that several processes can share
+
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's own, which typer does not name
 
 
 def main() -> None:
     """Runs a command; exits with 0, with 2 on a user's mistake, with 1 on anything else."""
     from understudy.cli import compare, demo, distill, embed, evaluate, prepare, train  # noqa: F401
+    from understudy.training.distributed import LostProcess
     from understudy.training.signals import Stopped
 
     try:
-        status = app(standalone_mode=False, prog_name="understudy")
+        with _processes():
+            status = app(standalone_mode=False, prog_name="understudy")
     except UserError as error:
-        sys.exit(_complain(f"error: {error}", 2))
+        sys.exit(_complain(f"error: {error}", 2, error))
     except _UsageError as error:
-        sys.exit(_complain(_usage(error), 2))
+        sys.exit(_complain(_usage(error), 2, error))
     except Stopped as stopped:
-        sys.exit(_complain(f"{stopped}: run the same command again (train and distill with --resume)", 1))
+        cure = "run the same command again (train and distill with --resume)"
+        sys.exit(_complain(f"{stopped}: {cure}", 1, stopped))
+    except LostProcess as lost:
+        sys.exit(_complain(str(lost), 1, lost, of_all=True))
     if status:  # typer makes a number of Ctrl-C
         sys.exit(_complain("interrupted", 1))
 
 
-def _complain(sentence: str, status: int) -> int:
-    print(sentence, file=sys.stderr)
+@contextlib.contextmanager
+def _processes() -> Iterator[None]:
+    """Joins the processes that a launcher started; the first of them prints."""
+    from understudy.training import distributed
+
+    if distributed.started() == 1:
+        yield
+        return
+    command = next(iter(sys.argv[1:]), "")
+    if command not in _TOGETHER:
+        raise UserError(f"`understudy {command}` is work for one process: start it without torchrun")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(distributed.launched())
+        if not distributed.is_writer():
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        yield
+
+
+def _complain(sentence: str, status: int, error: BaseException | None = None, *, of_all: bool = False) -> int:
+    """Prints a sentence; of several processes that end with the same one, the first alone does."""
+    from understudy.training.distributed import first_to_say
+
+    if first_to_say(str(error or sentence), of_all=of_all):
+        print(sentence, file=sys.stderr)
     return status
 
 

@@ -55,6 +55,7 @@ def cached_backward(task: Task, batch: Batch, pieces: int) -> dict[str, Tensor]:
         {name: _join([piece[name] for piece in taught]) for name in taught[0]},
         batch.labels,
         batch.step,
+        batch.counts,
     )
     parts["loss"].backward()  # type: ignore[no-untyped-call]
 

@@ -103,8 +103,8 @@ def why_not(device: torch.device, *, pieces: int, task: Task | None = None) -> s
     """
     if device.type != "cuda":
         return "graphs are recorded on CUDA devices only"
-    if distributed.world() > 1:
-        return "several processes train together"
+    if distributed.world() > 1 and not distributed.has_nccl():
+        return "the processes do not talk through NCCL"
     if pieces > 1:
         return "the batch is computed in pieces"
     bound = [] if task is None else [term.name for term in task.loss_terms() if not term.capturable]

@@ -107,6 +107,11 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
+def has_nccl() -> bool:
+    """Whether what lies on GPUs travels by NCCL, whose messages a CUDA graph can record."""
+    return dist.is_initialized() and "nccl" in dist.get_backend_config()
+
+
 def is_writer() -> bool:
     """Whether this process is the one that writes and prints."""
     return rank() == 0
