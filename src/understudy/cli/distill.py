@@ -10,13 +10,15 @@ import typer
 from understudy.cli.app import app
 from understudy.cli.options import resolve, with_config
 from understudy.cli.show import finished
+from understudy.config import merge
 
 
 @app.command()
-@with_config(leave_out=("data.source", "student.backbone", "compatible"))
+@with_config(leave_out=("data.source", "data.fraction", "data.queries", "student.backbone", "compatible"))
 def distill(
     config: Annotated[
-        Path | None, typer.Argument(help="a YAML configuration; options go on top of it")
+        Path | None,
+        typer.Argument(help="a YAML configuration or a recipe (data_efficient); options go on top of it"),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="data set, manifest or folder (default: typefaces)")
@@ -34,6 +36,16 @@ def distill(
         list[str] | None,
         typer.Option(help="loss on labels, NAME or NAME=WEIGHT, or none; may be repeated"),
     ] = None,
+    fraction: Annotated[
+        float | None,
+        typer.Option(
+            help="share of the training images to use, chosen without a look at labels (default: 1)"
+        ),
+    ] = None,
+    queries: Annotated[
+        int | None,
+        typer.Option(help="most images a teacher is asked about, once each (default: no limit)"),
+    ] = None,
     compatible: Annotated[
         bool,
         typer.Option("--compatible", help="keep a projection into the teacher's space with the model"),
@@ -48,6 +60,8 @@ def distill(
     from understudy.training.progress import Reporter
     from understudy.training.run import execute
 
+    asked = {"fraction": fraction, "queries": queries}
+    settings = merge({"data": {key: value for key, value in asked.items() if value is not None}}, settings)
     if compatible:
         settings["compatible"] = True
     run_config = resolve(

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from understudy.config import RunConfig, merge, parse, read_yaml
+from understudy.config import RunConfig, merge, parse
+from understudy.config.recipes import read_run_settings
 from understudy.errors import UserError
 from understudy.training.defaults import complete
 
@@ -108,7 +109,7 @@ def resolve(
     """The configuration of a command: the file, then what was typed, then what suits the data.
 
     Args:
-        file: A YAML configuration, or None.
+        file: A YAML configuration or the name of a packaged one, or None.
         settings: Options that came from the configuration, as a tree.
         data: ``--data``.
         student: ``--student``, a backbone.
@@ -120,13 +121,13 @@ def resolve(
     Raises:
         UserError: The settings do not fit together.
     """
-    value = read_yaml(file) if file is not None else {}
+    value = read_run_settings(file) if file is not None else {}
     if data is not None:
         value = merge(value, {"data": {"source": data}})
     if student is not None:
         value = merge(value, {"student": {"backbone": student}})
     if teacher is not None:
-        value["teachers"] = {"main": teacher}
+        value["teachers"] = {"main": {**_settings_of_the_one_teacher(value), "reference": teacher}}
     if losses:
         value["losses"] = [_weighted(text) for text in losses]
     if supervised:
@@ -134,6 +135,13 @@ def resolve(
     value = complete(merge(value, settings), distils=distils)
     config: RunConfig = parse(RunConfig, value, where=str(file) if file is not None else "options")
     return config
+
+
+def _settings_of_the_one_teacher(value: dict[str, Any]) -> dict[str, Any]:
+    """What a file says of its only teacher, such as its view: another teacher in its place keeps it."""
+    teachers = value.get("teachers")
+    main = teachers.get("main") if isinstance(teachers, dict) and len(teachers) == 1 else None
+    return dict(main) if isinstance(main, dict) else {}
 
 
 def _weighted(text: str) -> dict[str, Any]:

@@ -59,7 +59,8 @@ class RunConfig(Section):
     )
     preset: str | None = Field(
         None,
-        description="a paper's own set of losses, darkrank_base or darkrank_code; others are added to it",
+        description="a paper's own set of losses, darkrank_base, darkrank_code or data_efficient; others are "
+        "added to it, and `default` stands for none where it has losses against a teacher",
     )
     s2sd: S2SDConfig | None = Field(None, description="train with S2SD instead of `supervised`")
     sampler: Annotated[SamplerConfig, from_word("kind")] = Field(
@@ -92,6 +93,10 @@ class RunConfig(Section):
     cuda_graph: Literal["auto", "off"] = Field(
         "auto", description="auto: record the training step as a CUDA graph where that is possible"
     )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="compile networks and losses; auto: on a GPU, for runs long enough to win the time back",
+    )
     ema: Fraction = Field(0.0, description="decay of the weights' moving average; 0: none")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
     seed: Seed = Field(0, description="seed of weights, batches and views")
@@ -107,11 +112,13 @@ class RunConfig(Section):
         value = dict(value)
         if isinstance(value.get("teachers"), str):
             value["teachers"] = {"main": value["teachers"]}
+        brought = _preset(value.pop("preset", None))
         if isinstance(value.get("losses"), list | tuple):
-            aligned = bool(value.get("compatible"))
-            value["losses"] = [item for loss in value["losses"] for item in _defaults(loss, aligned=aligned)]
-        if value.get("preset") is not None:
-            _add_preset(value)
+            defaults = () if brought.get("losses") else DEFAULT_LOSSES
+            defaults += (ALIGNING_LOSS,) if value.get("compatible") else ()
+            value["losses"] = [item for loss in value["losses"] for item in _written_out(loss, defaults)]
+        for key, losses in brought.items():
+            value[key] = [*losses, *(value.get(key) or ())]
         return value
 
     @model_validator(mode="after")
@@ -149,9 +156,8 @@ class RunConfig(Section):
             )
 
 
-def _defaults(loss: Any, *, aligned: bool) -> tuple[Any, ...]:
+def _written_out(loss: Any, defaults: tuple[dict[str, Any], ...]) -> tuple[Any, ...]:
     """What ``default`` stands for, with the weight that may stand beside it; any other loss as it is."""
-    defaults = (*DEFAULT_LOSSES, ALIGNING_LOSS) if aligned else DEFAULT_LOSSES
     if loss == "default":
         return defaults
     if isinstance(loss, Mapping) and loss.get("name") == "default":
@@ -160,13 +166,13 @@ def _defaults(loss: Any, *, aligned: bool) -> tuple[Any, ...]:
     return (loss,)
 
 
-def _add_preset(value: dict[str, Any]) -> None:
-    """Writes a preset's losses out, before those that are named beside it."""
+def _preset(name: Any) -> dict[str, list[dict[str, Any]]]:
+    """The losses of a preset, which come before those that are named beside it; none without one."""
     from understudy.losses.presets import preset
 
+    if name is None:
+        return {}
     try:
-        losses = preset(str(value.pop("preset")))
+        return preset(str(name))
     except LookupError as error:
         raise ValueError(error.args[0]) from None
-    for key in ("supervised", "losses"):
-        value[key] = [*losses[key], *(value.get(key) or ())]

@@ -39,6 +39,20 @@ PRESETS: dict[str, dict[str, list[dict[str, Any]]]] = {
             }
         ],
     },
+    "data_efficient": {
+        "supervised": [],
+        "losses": [
+            {
+                "name": "interpolated",
+                "weight": None,
+                "args": {
+                    "loss": {"name": "hard_darkrank", "args": {}},
+                    "mixes": 1.0,
+                    "renormalize": True,
+                },
+            }
+        ],
+    },
 }
 """The presets by name.
 

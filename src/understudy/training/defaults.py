@@ -42,7 +42,7 @@ def complete(value: Mapping[str, Any], *, distils: bool) -> dict[str, Any]:
 
     Example:
         >>> complete({}, distils=True)["teachers"]
-        {'main': 'packaged:typefaces'}
+        {'main': {'reference': 'packaged:typefaces'}}
     """
     value = dict(value)
     data = value.get("data", {})
@@ -52,12 +52,16 @@ def complete(value: Mapping[str, Any], *, distils: bool) -> dict[str, Any]:
         value["student"] = merge(_GLYPH_STUDENT if source == "typefaces" else _PHOTO_STUDENT, student)
     if isinstance(value.get("augment"), Mapping):
         value["augment"] = merge(augmentation_for(source).model_dump(), value["augment"])
-    if distils and not value.get("teachers"):
+    teachers = value.get("teachers")
+    main = teachers.get("main") if isinstance(teachers, Mapping) else None
+    nameless = isinstance(main, Mapping) and "reference" not in main  # a recipe's settings, and no --teacher
+    if distils and (not teachers or nameless):
         if source != "typefaces":
             raise UserError(
                 "there is no teacher: pass --teacher, for example a saved model or timm:resnet50?weights=FILE"
             )
-        value["teachers"] = {"main": "packaged:typefaces"}
+        settings = dict(main) if isinstance(main, Mapping) else {}
+        value["teachers"] = {"main": {**settings, "reference": "packaged:typefaces"}}
     if distils and not value.get("losses") and not value.get("s2sd"):
         value["losses"] = ["default"]
     return value
