@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from _losses_gpu import Call, capture
@@ -16,7 +15,6 @@ from torch import Tensor
 from understudy.losses import MultiSimilarity, SimilarityKL
 from understudy.models import Embedder
 
-ROUNDS = 3
 AS_IT_IS, RECORDED, COMPILED, BOTH = "as it is", "recorded", "compiled", "compiled and recorded"
 
 
@@ -27,6 +25,10 @@ class Bare:
         setting: The network and the sizes.
         compiles: Whether to try ``torch.compile`` too; the student is then compiled once, when it is first
             needed.
+
+    Attributes:
+        ways: The ways there are.
+        best: The fastest of them without a teacher, once it is known.
     """
 
     def __init__(self, setting: Setting, *, compiles: bool = False) -> None:
@@ -43,8 +45,8 @@ class Bare:
         self._optimiser = torch.optim.AdamW(
             self._student.parameters(), lr=1e-3, fused=True, capturable=setting.cuda
         )
-        self._compiled: Callable[[Tensor], Any] | None = None
-        self._best: str | None = None
+        self._compiled: Callable[[Tensor], Tensor] | None = None
+        self.best: str | None = None
 
     def ceiling(
         self, line: Line, teacher: Embedder | None = None, *, compile_teacher: bool = False
@@ -73,13 +75,13 @@ class Bare:
             raise RuntimeError(line.note)
         best = max(rates, key=lambda way: rates[way])
         if teacher is None:
-            self._best = best
+            self.best = best
         return {"images/s": rates[best], **rates, "GB at most": memory[best]}
 
     def step(self, way: str, teacher: Embedder | None = None, *, compile_teacher: bool = False) -> Call:
         """One training step in one of the ways."""
         compiled = way in (COMPILED, BOTH)
-        network = self._compile() if compiled else self._student
+        network = self._compile() if compiled else self._student.embed
         ask: Callable[[Tensor], Tensor] | None = None if teacher is None else teacher.embed
         if compiled and compile_teacher and ask is not None:
             ask = torch.compile(ask, dynamic=False)
@@ -88,7 +90,7 @@ class Bare:
         def take() -> None:
             self._optimiser.zero_grad(set_to_none=True)
             with self.setting.autocast():
-                embedding = network(self._images)["embedding"].float()
+                embedding = network(self._images).float()
                 if ask is not None:
                     with torch.no_grad():
                         taught = ask(self._images).float()
@@ -102,34 +104,34 @@ class Bare:
 
     def _fast(self) -> tuple[str, ...]:
         """The ways that can be the fastest with a teacher: recorded, and what was fastest without."""
-        if self._best is None:
+        if self.best is None:
             return self.ways
-        return tuple(way for way in self.ways if way in (RECORDED, self._best))
+        return tuple(way for way in self.ways if way in (RECORDED, self.best))
 
     def _rounds(self, way: str, teacher: Embedder | None, *, compile_teacher: bool) -> list[float]:
         step = self.step(way, teacher, compile_teacher=compile_teacher)
         return rates(step, self.setting.batch, self.setting)
 
-    def _compile(self) -> Callable[[Tensor], Any]:
+    def _compile(self) -> Callable[[Tensor], Tensor]:
         if self._compiled is None:
             torch._dynamo.reset()  # noqa: SLF001 (sizes that an earlier row had would make this one's dynamic)
             say(f"compiling {self.setting.name}")
-            self._compiled = torch.compile(self._student, dynamic=False)
+            self._compiled = torch.compile(self._student.embed, dynamic=False)
         return self._compiled
 
 
-def rates(step: Call, images: int, setting: Setting, count: int = ROUNDS) -> list[float]:
+def rates(step: Call, images: int, setting: Setting, count: int | None = None) -> list[float]:
     """Images/s in each of a few rounds of a step, after some to warm up.
 
     Args:
         step: One step.
         images: Images in it.
         setting: Says where, and how long a round is.
-        count: Rounds.
+        count: Rounds; as many as the setting says unless given.
     """
     _timed(step, 3, setting)
     steps = round(min(2000, max(3, setting.seconds * 3 / _timed(step, 3, setting))))
-    return [steps * images / _timed(step, steps, setting) for _ in range(count)]
+    return [steps * images / _timed(step, steps, setting) for _ in range(count or setting.rounds)]
 
 
 def reset_peak(setting: Setting) -> None:

@@ -48,7 +48,7 @@ class Grid:
         kept = _target(setting, f"{setting.name}: (d) from a table")
 
         def step() -> Call:
-            return bare.step(AS_IT_IS)
+            return bare.step(bare.best or AS_IT_IS)
 
         def supervised() -> Task:
             return build(setting, [on_labels()], {})
@@ -72,7 +72,7 @@ class Grid:
         ceiling = Line(f"{setting.name}: bare step and {backbone}")
 
         def step() -> Call:
-            return bare.step(AS_IT_IS, teacher)
+            return bare.step(bare.best or AS_IT_IS, teacher)
 
         def together(line: Line) -> dict[str, float]:
             return bare.ceiling(line, teacher, compile_teacher=self._compile_teachers)

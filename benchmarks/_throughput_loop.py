@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
-from _throughput_bare import ROUNDS, peak, reset_peak
+from _throughput_bare import peak, reset_peak
 from _throughput_setting import DIM, PER_CLASS, Images, Setting
 from torch.nn.functional import normalize
 
@@ -105,11 +105,11 @@ def train(
         task,
         build_optimiser(task, OptimConfig()),
         batches(setting, images, rank=rank, world=world),
-        steps=(ROUNDS + 1) * steps,
+        steps=(setting.rounds + 1) * steps,
         rate=lambda _: 1.0,
         graph=why_not(setting.device, pieces=1, task=task) is None,
         log_every=steps,
-        checkpoint_every=(ROUNDS + 2) * steps,
+        checkpoint_every=(setting.rounds + 2) * steps,
         on_log=on_log,
     )
     reset_peak(setting)

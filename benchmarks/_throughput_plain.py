@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _losses_gpu import Call
 from _losses_table import Line
-from _throughput_bare import AS_IT_IS, ROUNDS, Bare, peak, rates, reset_peak
+from _throughput_bare import AS_IT_IS, Bare, peak, rates, reset_peak
 from _throughput_loop import build, on_labels, train
 from _throughput_setting import DIM, PER_CLASS, PHOTOS, Images, Setting
 from _throughput_sheet import Group, Work
@@ -96,7 +97,8 @@ def plain_loop(setting: Setting, files: list[Path], workers: int) -> dict[str, f
     reset_peak(setting)
     _for_seconds(step, _WARM_UP * setting.seconds / 0.4)
     found = [
-        setting.batch * _for_seconds(step, _ROUND / ROUNDS * setting.seconds / 0.4) for _ in range(ROUNDS)
+        setting.batch * _for_seconds(step, _ROUND / setting.rounds * setting.seconds / 0.4)
+        for _ in range(setting.rounds)
     ]
     return {"images/s": statistics.median(found), "GB at most": peak(setting)}
 
@@ -161,11 +163,10 @@ class _Endless:
             yield [PER_CLASS * int(one) + place for one in chosen for place in range(PER_CLASS)]
 
 
-def _for_seconds(step, seconds: float) -> float:  # type: ignore[no-untyped-def]
+def _for_seconds(step: Call, seconds: float) -> float:
     """Steps a second, for at least so long."""
     started, steps = time.perf_counter(), 0
-    while (now := time.perf_counter()) - started < seconds or not steps:
+    while time.perf_counter() - started < seconds or not steps:
         step()
         steps += 1
-    del now
     return steps / (time.perf_counter() - started)

@@ -30,6 +30,7 @@ class Setting:
         device: Where.
         seconds: How long a round of a measurement takes.
         images: How many images lie on the device, at most.
+        rounds: How many rounds a measurement is the median of, besides one to warm up.
     """
 
     student: str
@@ -38,6 +39,7 @@ class Setting:
     device: torch.device
     seconds: float = 0.4
     images: int = 16_384
+    rounds: int = 3
 
     @property
     def cuda(self) -> bool:

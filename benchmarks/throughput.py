@@ -38,7 +38,7 @@ from _throughput_sheet import Group, Sheet
 from understudy.training import distributed
 
 NOTES = (
-    "Images/s; medians of three rounds after one to warm up. Images are noise that lies decoded on the "
+    "Images/s; medians of a few rounds after one to warm up. Images are noise that lies decoded on the "
     "device, a seventh larger than what the networks see; AdamW, multi-similarity, and with a teacher "
     "similarity KL; embeddings of 128 dimensions, four images a class. The ceiling is the fastest of the "
     "ways that it was tried in; with a teacher these are the recorded one and what was fastest without. "
@@ -68,7 +68,7 @@ def main() -> None:
         stops=world > 1,
     )
     settings = [
-        Setting(student, batch, size, device, arguments.seconds, arguments.images)
+        Setting(student, batch, size, device, arguments.seconds, arguments.images, arguments.rounds)
         for size in arguments.sizes
         for batch in arguments.batches
         for student in arguments.students
@@ -110,6 +110,7 @@ def parsed(*, several: bool) -> argparse.Namespace:
     parser.add_argument("--batches", type=lambda text: [int(word) for word in _words(text)])
     parser.add_argument("--sizes", type=_sizes, help="224x224,256x128")
     parser.add_argument("--seconds", type=float, default=0.4, help="length of a round")
+    parser.add_argument("--rounds", type=int, help="rounds of a measurement")
     parser.add_argument("--images", type=int, default=16_384, help="images on the device, at most")
     parser.add_argument("--files", type=int, default=2048, help="JPEGs of row (e)")
     parser.add_argument(
@@ -125,9 +126,9 @@ def parsed(*, several: bool) -> argparse.Namespace:
     arguments.parts = arguments.parts or (["grid", "files", "s2sd"] if cuda else ["grid"])
     arguments.students = arguments.students or (STUDENTS[: 2 if several else 3] if cuda else ["smallconv_16"])
     arguments.teachers = arguments.teachers or (TEACHERS if cuda else ["smallconv_64"])
+    arguments.rounds = arguments.rounds or (3 if cuda else 9)
     arguments.batches = arguments.batches or ([128, 64, 512] if cuda and not several else [128])
     arguments.sizes = arguments.sizes or (SIZES[: 1 if several else 2] if cuda else [(40, 40)])
-    arguments.compile = arguments.compile and cuda
     return arguments
 
 
