@@ -11,6 +11,8 @@ from understudy.errors import UserError
 
 _PATIENCE, _PAUSE = 30.0, 0.05  # seconds for another of the group to set the table up
 
+_ALONE = "one process"
+
 
 class Lock:
     """Holds a directory against others that would write a table into it; a killed process lets it go.
@@ -36,7 +38,7 @@ class Lock:
             self.first = self._take(alone=True)
             if self.first:
                 self._file.truncate(0)
-                self._file.write(group or "")
+                self._file.write(group or _ALONE)
                 self._file.flush()
             elif group is None or not self._joined():
                 self._refuse()

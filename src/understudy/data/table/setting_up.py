@@ -13,13 +13,12 @@ from understudy.data.table.index import (
     QUERIES,
     DamagedError,
     Index,
-    read_facts,
     read_plan,
 )
 from understudy.data.table.plan import FORMAT, TablePlan, refuse_other
 from understudy.data.table.state import State
 from understudy.errors import UserError
-from understudy.files import write_json
+from understudy.files import append_line, write_json
 
 _OURS = {FACTS, PLAN, IDS, LOCK, QUERIES, "shards"}
 
@@ -60,34 +59,34 @@ def set_up(directory: Path, wanted: Index, plan: TablePlan, *, first: bool) -> S
         raise refuse_other(str(directory), difference)
     index = None if there is None else _items(directory, wanted)
     if first:
-        if index is None:
-            index = wanted
-            index.write(directory)
-        return _written(directory, there, plan, index)
+        return _begun(directory, there, plan, index, wanted)
     if there is None or index is None:
         raise UserError(f"the embedding table {str(directory)!r} vanished while it was opened: try again")
     return State(directory, replace(there, dim=there.dim or plan.dim), index)
 
 
-def _written(directory: Path, there: TablePlan | None, plan: TablePlan, index: Index) -> State:
+def _begun(
+    directory: Path, there: TablePlan | None, plan: TablePlan, index: Index | None, wanted: Index
+) -> State:
     """Clears away what a killed process left, and writes down what is not there yet."""
     for draft in [*directory.glob(".*.tmp"), *directory.glob("shards/.*.tmp")]:
         draft.unlink()
+    if index is None:
+        wanted.write(directory)
     if there is None:
         write_json(directory / PLAN, {"format": FORMAT, **plan.facts()})
         (directory / FACTS).unlink(missing_ok=True)
     else:
         plan = replace(there, dim=there.dim or plan.dim)
-    state = State(directory, plan, index)
-    if (directory / FACTS).is_file() and not _is_whole(state):
-        state.reopen()
+    journal = directory / QUERIES
+    if journal.is_file() and not journal.read_bytes().endswith(b"\n"):  # a line was cut off
+        append_line(journal, "")
+    state = State(directory, plan, index or wanted)
+    if (directory / FACTS).is_file():
+        sound = all(state.sound(shard, deep=True) for shard in range(state.shards))
+        if index is None or not sound:
+            state.reopen()
     return state
-
-
-def _is_whole(state: State) -> bool:
-    count = read_facts(state.directory)["count"]
-    sound = all(state.sound(shard, deep=True) for shard in range(state.shards))
-    return sound and len(state.index.kept().ids) == count
 
 
 def _plan(directory: Path) -> TablePlan | None:

@@ -110,5 +110,4 @@ def read_queries(directory: Path) -> int:
     before = int(json.loads(place.read_text(encoding="utf-8")).get("queries", 0))
     if place == facts or not journal.is_file():
         return before
-    *lines, _ = journal.read_text(encoding="utf-8").split("\n")  # what stands behind the last end is cut off
-    return before + sum(int(line) for line in lines if line.isdecimal())
+    return before + sum(map(int, journal.read_text(encoding="utf-8").split()))

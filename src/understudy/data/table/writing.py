@@ -188,6 +188,9 @@ class TableWriter:
             tensors["hashes"] = as_bytes(list(hashes))
         if states is not None:
             tensors["states"] = np.asarray(states, dtype=np.int64).reshape(len(items), 2)
+        if self._uncounted + len(vectors) > 0:
+            self.asked(self._uncounted + len(vectors))
+        self._uncounted = 0
         self._write_exact(shard, vectors, kept)
         notes = {
             "plan": self._state.name,
@@ -197,10 +200,6 @@ class TableWriter:
         }
         with atomic_file(shard_path(self.directory, shard)) as draft:
             write_shard(draft, tensors, notes)
-        self._uncounted += len(vectors)
-        if self._uncounted > 0:
-            self.asked(self._uncounted)
-        self._uncounted = 0
 
     def finish(self) -> Table:
         """Makes a table of the shards; by one process, once all of them are there.
