@@ -11,15 +11,17 @@ from torch import Tensor
 from understudy.config import RunConfig
 from understudy.data import Pixels
 from understudy.errors import UserError, suggest
-from understudy.evaluation import Report, embed_pixels, metric_learning
+from understudy.evaluation import Describing, Report, embed_pixels, metric_learning
 from understudy.models import count_macs, count_parameters
 from understudy.models.embedder import Embedder
 from understudy.models.speed import images_per_second
 from understudy.teachers import LiveTeacher
 from understudy.training.asking import compares
-from understudy.training.degraded import Degraded, student_sees
+from understudy.training.compatible import compatible_with
+from understudy.training.degraded import student_sees
 from understudy.training.figures import measurable
 from understudy.training.progress import Reporter
+from understudy.training.towers import further
 from understudy.training.workshop import Workshop
 
 _CPU = torch.device("cpu")
@@ -33,17 +35,30 @@ def final_split(config: RunConfig, workshop: Workshop) -> str:
 
 
 def measure(model: Embedder, config: RunConfig, pixels: Pixels, split: str, workshop: Workshop) -> Report:
-    """Measures a student on a split: ranking by its labels, agreement with the first teacher."""
+    """Measures a student on a split: ranking by its labels, agreement with the first teacher.
+
+    A student that is compatible with a teacher is also measured in that teacher's gallery, and one with
+    prefixes at each of them.
+    """
     manifest = workshop.dataset(config.data).manifest
     rows = _held(pixels, manifest.rows(split))
-    sees = student_sees(config)
-    seeing = model if sees is None else Degraded(model, sees)
-    embeddings = embed_pixels(seeing, pixels, rows, batch_size=config.evaluation.batch_size)
+    embeddings = embed_pixels(
+        model,
+        pixels,
+        rows,
+        batch_size=config.evaluation.batch_size,
+        describing=Describing(sees=student_sees(config)),
+    )
     reference = None
     if compares(config, manifest, split):
         first = next(iter(config.teachers.values()))
         reference = workshop.embeddings(first, pixels, rows, config.evaluation.batch_size)
-    return metric_learning(embeddings, manifest.label_codes()[rows.cpu().numpy()], reference=reference)
+    gallery, guide = None, compatible_with(config)
+    if guide is not None and reference is not None:
+        gallery = workshop.embeddings(config.teachers[guide], pixels, rows, config.evaluation.batch_size)
+    labels = manifest.label_codes()[rows.cpu().numpy()]
+    report = metric_learning(embeddings, labels, reference=reference)
+    return further(report, model, embeddings, labels, reference=reference, gallery=gallery)
 
 
 def teacher_figures(config: RunConfig, name: str, workshop: Workshop) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from understudy.training.neighbourhoods import neighbouring, teacher_of_neighbou
 from understudy.training.sampling import build_sampler
 from understudy.training.synchronised import synchronised
 from understudy.training.terms import Term
+from understudy.training.towers import further_names
 from understudy.training.workshop import Workshop
 
 
@@ -114,8 +115,13 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
     validates = bool(config.evaluation.every) or config.evaluation.keep == "best"
     measured = {final, "val"} if validates else {final}
     check_questions(config, manifest, measured)
+    judged = {split: compares(config, manifest, split) for split in measured}
     figures = {
-        split: measurable(manifest, rows_of(split), split, with_teacher=compares(config, manifest, split))
+        split: further_names(
+            measurable(manifest, rows_of(split), split, with_teacher=judged[split]),
+            student,
+            with_gallery=judged[split],
+        )
         for split in sorted(measured, key=lambda split: split != final)
     }
     return Plan(
