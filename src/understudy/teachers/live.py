@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
@@ -48,6 +48,7 @@ class LiveTeacher:
         self.dim = model.dim
         self.classes = model.classes
         self.queries = 0
+        self._outputs: Callable[[Items], Outputs] = self._rendered
         logits = {"logits"} if model.classifier is not None else set()
         self.supplies = frozenset({"embedding", "raw", "pooled", "maps"} | logits)
 
@@ -69,13 +70,18 @@ class LiveTeacher:
         """
         self.queries += len(items)
         with torch.no_grad():
-            return self._ready().forward(self.model.prepare(items))
+            self._ready()
+            return self._outputs(items)
 
     def embed(self, items: Items) -> Tensor:
         """The embeddings alone, (n, dim)."""
         self.queries += len(items)
         with torch.no_grad():
             return self._ready().embed(self.model.prepare(items))
+
+    def wrap(self, wrapper: Callable[[Callable[..., Outputs]], Callable[..., Outputs]] | None) -> None:
+        """Lets `outputs` be computed in another way, see `understudy.training.task.Task.wrap`."""
+        self._outputs = self._rendered if wrapper is None else wrapper(self._rendered)
 
     def replayed(self, count: int) -> None:
         """Counts what a recorded step asks when it is replayed: nothing of this is run again then."""
@@ -95,6 +101,9 @@ class LiveTeacher:
     def train(self, mode: bool = True) -> Self:  # noqa: ARG002 (the signature of nn.Module)
         """Does nothing: a teacher stays in evaluation mode."""
         return self
+
+    def _rendered(self, items: Items) -> Outputs:
+        return self.model.forward(self.model.prepare(items))
 
     def _ready(self) -> Embedder:
         """The model in evaluation mode, whoever may have called ``train`` on it."""

@@ -22,6 +22,7 @@ from understudy.training.caching import (
     restore_random_state,
 )
 from understudy.training.capture import CapturedStep
+from understudy.training.compiling import Compilation
 from understudy.training.ema import MovingAverage
 from understudy.training.gathering import copy_from_writer, mean_gradients, means
 from understudy.training.guard import NaNGuard
@@ -43,6 +44,7 @@ class Loop:
         clip: Largest norm of the gradient, or None.
         pieces: Pieces a batch is computed in (gradient caching).
         graph: Record a step as a CUDA graph and replay it; `why_not` must have nothing against it.
+        compilation: What compiled the task's parts, or None.
         average: A moving average of the student to keep, or None.
         log_every: Steps between calls of ``on_log``.
         checkpoint_every: Steps between calls of ``on_checkpoint``.
@@ -66,6 +68,7 @@ class Loop:
         clip: float | None = None,
         pieces: int = 1,
         graph: bool = False,
+        compilation: Compilation | None = None,
         average: MovingAverage[Embedder] | None = None,
         log_every: int = 20,
         checkpoint_every: int = 200,
@@ -82,6 +85,7 @@ class Loop:
         self.clip = clip
         self.pieces = pieces
         self.graph = graph
+        self.compilation = compilation
         self.average = average
         self.log_every = log_every
         self.checkpoint_every = checkpoint_every
@@ -109,7 +113,18 @@ class Loop:
         copy_from_writer(self.task)
         guard = NaNGuard(next(self.task.parameters()).device)
         take = self._taker(guard)
-        clock, vote = _Clock(), StopVote(stop)
+        try:
+            asked = self._train(take, guard, StopVote(stop))
+        finally:
+            del take  # a recorded step goes before the processes part, whose messages are in it
+        if asked:
+            raise Stopped(f"stopped by {asked} after step {self.step} of {self.steps}")
+
+    def _train(
+        self, take: Callable[[Batch], dict[str, Tensor]], guard: NaNGuard, vote: StopVote
+    ) -> str | None:
+        """Takes the steps; gives the signal that stopped it before the last."""
+        clock = _Clock()
         # no batch too many is asked for: the first of an epoch may be dear
         for batch in islice(self.batches(self.step), max(0, self.steps - self.step)):
             set_rate(self.optimiser, self.rate(self.step))
@@ -132,9 +147,11 @@ class Loop:
                 self.on_checkpoint(self.step, self.state())
                 clock.forget()
             if asked and self.step < self.steps:
-                vote.hear()
-                raise Stopped(f"stopped by {asked} after step {self.step} of {self.steps}")
+                break
+        else:
+            asked = None
         vote.hear()
+        return asked
 
     def state(self) -> dict[str, Any]:
         """Everything that decides how the run goes on, as tensors and plain values; asked of all at once."""
@@ -198,9 +215,10 @@ class Loop:
             self.optimiser.step()
             return {name: value.detach() for name, value in parts.items()}
 
+        take = compute if self.compilation is None else self.compilation.guarded(compute)
         if self.graph:
-            return CapturedStep(self.task, compute)
-        return lambda batch: compute(batch, {}, batch.step)
+            return CapturedStep(self.task, take)
+        return lambda batch: take(batch, {}, batch.step)
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.steps

@@ -16,6 +16,7 @@ from understudy.errors import UserError
 MAY_CHANGE = frozenset(
     {
         "accumulate",
+        "compile",
         "cuda_graph",
         "data.resident",
         "data.workers",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from understudy.training.caching import normalises_by_batch
 from understudy.training.capture import why_not
 from understudy.training.card import provenance
 from understudy.training.claiming import claim, is_free
+from understudy.training.compiling import Compilation, compiles
 from understudy.training.device import hardware
 from understudy.training.guard import NotFinite
 from understudy.training.loop import Loop
@@ -78,9 +80,10 @@ def _execute(config: RunConfig, out: Path, resume: bool, workshop: Workshop, rep
         stop.patient = False
         parts = assemble(config, workshop, reporter)
         stop.patient = True
-        distributed.once(
-            lambda: claim(config, out, fresh)
-        )  # only now, so that a mistake leaves nothing behind
+        # only now, so that a mistake leaves nothing behind
+        distributed.once(lambda: claim(config, out, fresh))
+        if not distributed.is_writer():
+            torch.manual_seed(config.seed + distributed.rank() * 1_000_003)  # dropout of its own
         records = Records(config, parts, out, reporter)
         loop = _loop(config, parts, records, reporter)
         state = records.last_state() if resume else None
@@ -109,6 +112,10 @@ def _loop(config: RunConfig, parts: Parts, records: Records, reporter: Reporter)
     obstacle = why_not(device, pieces=config.accumulate, task=parts.task)
     if config.cuda_graph == "auto" and device.type == "cuda" and obstacle is not None:
         reporter.say(f"the step is not recorded as a CUDA graph: {obstacle}")
+    pixels = float(parts.steps * parts.batch_size) * math.prod(parts.task.student.preprocessing.size)
+    compiled, sentence = compiles(config.compile, parts.task, device, pixels)
+    if sentence is not None:
+        reporter.say(sentence)
     return Loop(
         parts.task,
         build_optimiser(parts.task, config.optim),
@@ -118,6 +125,7 @@ def _loop(config: RunConfig, parts: Parts, records: Records, reporter: Reporter)
         clip=config.optim.clip,
         pieces=config.accumulate,
         graph=config.cuda_graph == "auto" and obstacle is None,
+        compilation=Compilation(parts.task, reporter.say) if compiled else None,
         average=records.average,
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,

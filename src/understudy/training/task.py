@@ -13,6 +13,7 @@ from understudy.data.items import Items
 from understudy.errors import UserError
 from understudy.models.embedder import Embedder
 from understudy.models.outputs import Outputs
+from understudy.teachers.live import LiveTeacher
 from understudy.teachers.protocol import Teacher, View
 from understudy.training.draws import Draws
 from understudy.training.step import Step
@@ -65,6 +66,8 @@ class Task(nn.Module):
         # A plain dictionary: teachers are neither parameters nor state of the task.
         self._teachers = {name: teacher for name, teacher in (teachers or {}).items() if name in needed}
         self._views = dict(views or {})
+        self._outputs: Callable[[Items], Outputs] = self._student_outputs
+        self.wrap(None)  # a run before may have had the same teacher compiled
 
     def forward(self, batch: Batch, taught: Mapping[str, Outputs] | None = None) -> dict[str, Tensor]:
         """One step's loss.
@@ -83,6 +86,20 @@ class Task(nn.Module):
 
     def outputs(self, items: Items) -> Outputs:
         """What the student gives for the items, logits included where a loss needs them."""
+        return self._outputs(items)
+
+    def wrap(self, wrapper: Callable[[Callable[..., Outputs]], Callable[..., Outputs]] | None) -> None:
+        """Lets what gives the outputs of the student and of live teachers be computed in another way.
+
+        Args:
+            wrapper: Makes a function of a function, such as ``torch.compile``; None: as it was.
+        """
+        self._outputs = self._student_outputs if wrapper is None else wrapper(self._student_outputs)
+        for teacher in self._teachers.values():
+            if isinstance(teacher, LiveTeacher):
+                teacher.wrap(wrapper)
+
+    def _student_outputs(self, items: Items) -> Outputs:
         prepared = self.student.prepare(items if self.sees is None else self.sees(items))
         with self._autocast(prepared.device):
             outputs: Outputs = self.student(prepared)

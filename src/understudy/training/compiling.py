@@ -1,0 +1,138 @@
+"""Networks, rendering and losses put through ``torch.compile``, and taken back where that fails."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+import torch
+from torch import nn
+
+from understudy.training.task import Task
+from understudy.training.terms import MapsTerm
+
+R = TypeVar("R")
+
+WORTH = 1.5e11
+"""Pixels that a run shows its student from which ``auto`` compiles: about 3 million images of 224 × 224.
+
+A compiler takes 20 to 60 seconds the first time it sees a network and a batch size, and a compiled step saves
+a quarter to a third of the time (``benchmarks/throughput.py``)."""
+
+
+def compiles(
+    wish: Literal["auto", "on", "off"], task: Task, device: torch.device, pixels: float
+) -> tuple[bool, str | None]:
+    """Whether a task is compiled, and what to say where that was wished for and cannot be.
+
+    Args:
+        wish: The setting ``compile``.
+        task: The task.
+        device: Where it is.
+        pixels: Pixels that the student is shown in the whole run.
+
+    Returns:
+        The decision, and a sentence or None.
+
+    Example:
+        >>> from understudy.models import build_embedder
+        >>> from understudy.losses import MultiSimilarity
+        >>> from understudy.training.terms import SupervisedTerm
+        >>> student = build_embedder({"backbone": "smallconv_8", "dim": 16})
+        >>> task = Task(student, [SupervisedTerm("multi_similarity", MultiSimilarity(), "embedding", 1.0)])
+        >>> compiles("auto", task, torch.device("cpu"), 1e12)
+        (False, None)
+    """
+    if wish == "off" or (wish == "auto" and (device.type != "cuda" or pixels < WORTH)):
+        return False, None
+    obstacle = _obstacle(task)
+    if obstacle is None:
+        return True, None
+    return False, f"nothing is compiled: {obstacle}" if wish == "on" else None
+
+
+class Compilation:
+    """A task whose costly parts are compiled: what student and live teachers give, and the losses.
+
+    Rendering, student and classifier become one function, so that a compiler can make one kernel of what
+    stands between two convolutions; so does each live teacher. Losses that draw at random stay as they are.
+
+    Args:
+        task: The task; changed in place.
+        say: Told in one sentence when the compiler fails and everything goes back to how it was.
+        backend: As ``torch.compile`` takes it.
+    """
+
+    def __init__(self, task: Task, say: Callable[[str], None], *, backend: str = "inductor") -> None:
+        self._task = task
+        self._say = say
+        self._proven = False
+
+        def compiled(function: Callable[..., R]) -> Callable[..., R]:
+            made: Callable[..., R] = torch.compile(function, dynamic=False, backend=backend)
+            return made
+
+        task.wrap(compiled)
+        for loss in _losses(task):
+            loss.compile(dynamic=False, backend=backend)
+
+    def guarded(self, step: Callable[..., R]) -> Callable[..., R]:
+        """A step that is taken again without a compiler where the first one makes a compiler fail.
+
+        Args:
+            step: Computes loss, gradients and update; it begins anew when it is called again.
+        """
+
+        def take(*arguments: object) -> R:
+            if self._proven:
+                return step(*arguments)
+            try:
+                result = step(*arguments)
+            except Exception as error:
+                if not _compiler_failed(error):
+                    raise
+                self._say(f"nothing is compiled: {_reason(error)}")
+                self.undo()
+                result = step(*arguments)
+            self._proven = True
+            return result
+
+        return take
+
+    def undo(self) -> None:
+        """Everything as it was before."""
+        self._task.wrap(None)
+        for loss in _losses(self._task):
+            loss._compiled_call_impl = None  # noqa: SLF001 (nn.Module has no public way back)
+
+
+def _obstacle(task: Task) -> str | None:
+    if any(isinstance(term, MapsTerm) for term in task.loss_terms()):
+        return "feature maps are taken out of the networks"
+    if shutil.which("cc") is None and shutil.which("gcc") is None and shutil.which("clang") is None:
+        return "there is no C compiler: install gcc"
+    return None
+
+
+def _losses(task: Task) -> list[nn.Module]:
+    """The losses that a compiler can read: those that neither draw at random nor wait for the device."""
+    found = [loss for term in task.loss_terms() if isinstance(loss := getattr(term, "loss", None), nn.Module)]
+    return [
+        loss
+        for loss in found
+        if getattr(loss, "capturable", True) and "generator" not in inspect.signature(loss.forward).parameters
+    ]
+
+
+def _compiler_failed(error: Exception) -> bool:
+    from torch._dynamo.exc import TorchDynamoException
+
+    return isinstance(error, TorchDynamoException)
+
+
+def _reason(error: Exception) -> str:
+    """What a compiler says first: which part failed, then why."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2]).rstrip(".:")[:300] or type(error).__name__

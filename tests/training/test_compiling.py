@@ -1,0 +1,141 @@
+"""Compiled tasks compute what plain ones do, and a compiler that fails costs nothing but its sentence."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from understudy.data import Augmentation
+from understudy.data.batches import Batch
+from understudy.data.items import Items
+from understudy.data.views import Views
+from understudy.losses import HardDarkRank, MultiSimilarity, SimilarityKL, SoftDarkRank
+from understudy.models import build_embedder
+from understudy.teachers import LiveTeacher
+from understudy.training.compiling import WORTH, Compilation, compiles
+from understudy.training.task import Task
+from understudy.training.terms import DistillationTerm, SupervisedTerm
+
+CPU = torch.device("cpu")
+SETTINGS = {"backbone": "smallconv_8", "dim": 8, "input_size": (16, 16)}
+
+
+def make_task() -> Task:
+    torch.manual_seed(0)
+    teacher = LiveTeacher(build_embedder({**SETTINGS, "dim": 12}))
+    terms = [
+        SupervisedTerm("multi_similarity", MultiSimilarity(), "embedding", 1.0),
+        DistillationTerm("similarity_kl", SimilarityKL(), "embedding", "main", 10.0),
+        DistillationTerm("hard_darkrank", HardDarkRank(), "embedding", "main", 0.1),
+        DistillationTerm("soft_darkrank", SoftDarkRank(method="sampled"), "embedding", "main", 0.1),
+    ]
+    return Task(build_embedder(SETTINGS), terms, {"main": teacher}).train()
+
+
+def make_batch(number: int = 3) -> Batch:
+    generator = torch.Generator().manual_seed(number)
+    content = torch.randint(0, 256, (8, 1, 20, 20), dtype=torch.uint8, generator=generator)
+    rows = torch.arange(8)
+    augmentation = Augmentation(rotate=10, crop_scale=(0.5, 1.0), flip=0.5, brightness=0.2, erase=0.5)
+    items = Items(rows, content, Views(augmentation, 0, rows, rows + number))
+    return Batch(items, rows // 2, number)
+
+
+def taken(task: Task, batch: Batch) -> tuple[dict[str, float], list[Tensor]]:
+    parts = task(batch)
+    task.zero_grad()
+    parts["loss"].backward()
+    gradients = [p.grad.clone() for p in task.parameters() if p.grad is not None]
+    return {name: value.item() for name, value in parts.items()}, gradients
+
+
+@pytest.mark.slow
+def test_a_compiled_task_gives_the_same_losses_and_gradients() -> None:
+    batch, sentences = make_batch(), list[str]()
+    parts, gradients = taken(make_task(), batch)
+    task = make_task()
+    compilation = Compilation(task, sentences.append, backend="aot_eager")
+    found, slopes = compilation.guarded(lambda: taken(task, batch))()
+    assert found == pytest.approx(parts, rel=1e-4)
+    for ours, theirs in zip(slopes, gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+    assert sentences == []
+
+
+def broken(_module: object, _inputs: object) -> Callable[..., Any]:
+    raise RuntimeError("no kernel today")
+
+
+def test_a_compiler_that_fails_is_named_once_and_left_out() -> None:
+    task, sentences = make_task(), list[str]()
+    compilation = Compilation(task, sentences.append, backend=broken)  # type: ignore[arg-type]
+    step = compilation.guarded(lambda: taken(task, make_batch()))
+    parts, _ = step()
+    step()
+    assert parts == pytest.approx(taken(make_task(), make_batch())[0])
+    assert len(sentences) == 1
+    assert sentences[0].startswith("nothing is compiled: ")
+    assert "no kernel today" in sentences[0]
+
+
+def test_a_mistake_in_the_step_is_not_taken_for_the_compilers() -> None:
+    task = make_task()
+    calls = []
+
+    def step() -> None:
+        calls.append(1)
+        raise ValueError("labels are missing")
+
+    with pytest.raises(ValueError, match="labels are missing"):
+        Compilation(task, lambda _: None, backend="eager").guarded(step)()
+    assert len(calls) == 1
+
+
+def test_a_teacher_of_a_compiled_run_is_plain_again_in_the_next() -> None:
+    task = make_task()
+    teacher = task._teachers["main"]
+    assert isinstance(teacher, LiveTeacher)
+    plain = teacher._outputs
+    Compilation(task, lambda _: None, backend="eager")
+    assert teacher._outputs != plain
+    Task(build_embedder(SETTINGS), task.loss_terms(), {"main": teacher})
+    assert teacher._outputs == plain
+
+
+def test_only_long_runs_on_a_gpu_are_compiled_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, gpu = make_task(), torch.device("cuda")
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/cc")
+    assert compiles("auto", task, gpu, 2 * WORTH) == (True, None)
+    assert compiles("auto", task, gpu, WORTH / 2) == (False, None)
+    assert compiles("auto", task, CPU, 2 * WORTH) == (False, None)
+    assert compiles("on", task, CPU, 1.0) == (True, None)
+    assert compiles("off", task, gpu, 2 * WORTH) == (False, None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert compiles("auto", task, gpu, 2 * WORTH) == (False, None)
+    assert compiles("on", task, gpu, 1.0) == (
+        False,
+        "nothing is compiled: there is no C compiler: install gcc",
+    )
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_compiled_and_recorded_is_close_to_plain() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    device = torch.device("cuda")
+    plain, compiled = make_task().to(device), make_task().to(device)
+    batch = make_batch()
+    batch = Batch(batch.items.to(device), batch.labels.to(device), batch.step)
+    sentences: list[str] = []
+    compilation = Compilation(compiled, sentences.append)
+    found, slopes = compilation.guarded(lambda: taken(compiled, batch))()
+    parts, gradients = taken(plain, batch)
+    assert sentences == []
+    assert found == pytest.approx(parts, rel=1e-2)
+    for ours, theirs in zip(slopes, gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=1e-3)
