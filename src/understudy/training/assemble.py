@@ -13,14 +13,14 @@ from torch import nn
 from understudy.config import RunConfig
 from understudy.data.batches import Batch, Batches
 from understudy.data.samplers import BatchStream, Sampler, Tuples
-from understudy.evaluation import Report
+from understudy.evaluation import Describing, Report
 from understudy.losses import LSoftmax
 from understudy.models.embedder import Embedder
 from understudy.teachers import LiveTeacher
 from understudy.training import distributed
 from understudy.training.asking import views_of
 from understudy.training.defaults import augmentation_for
-from understudy.training.degraded import Degraded, student_sees
+from understudy.training.degraded import student_sees
 from understudy.training.device import uses_bf16
 from understudy.training.measuring import measure
 from understudy.training.neighbourhoods import (
@@ -139,11 +139,12 @@ def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts
     ).to(device)
     if device.type == "cuda":  # several times as fast there for networks of small or grouped convolutions
         task.to(memory_format=torch.channels_last)
+        torch.backends.cudnn.benchmark = True  # batches are of one size
 
     def embed(rows: np.ndarray) -> torch.Tensor:
-        sees = student_sees(config)
-        student = plan.student if sees is None else Degraded(plan.student, sees)
-        return embed_together(student, pixels, rows, batch_size=config.evaluation.batch_size)
+        looking = Describing(sees=student_sees(config))
+        size = config.evaluation.batch_size
+        return embed_together(plan.student, pixels, rows, batch_size=size, describing=looking)
 
     def before_epoch(epoch: int) -> None:
         if isinstance(sampler, Tuples):
