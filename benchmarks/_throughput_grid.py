@@ -10,12 +10,11 @@ from _losses_gpu import Call
 from _losses_table import Line
 from _throughput_bare import AS_IT_IS, Bare, rates
 from _throughput_loop import build, from_teacher, live, on_labels, table, train
+from _throughput_page import SHARE
 from _throughput_setting import Setting, noise
 from _throughput_sheet import Group, Work
 
 from understudy.training.task import Task
-
-SHARE = "of the ceiling"
 
 
 class Grid:

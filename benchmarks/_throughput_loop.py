@@ -13,10 +13,8 @@ from torch.nn.functional import normalize
 from understudy.config import OptimConfig
 from understudy.data import Augmentation
 from understudy.data.batches import Batch, Batches
-from understudy.data.items import Items, View
 from understudy.data.samplers import BatchStream, ClassBalanced
 from understudy.losses import MultiSimilarity, SimilarityKL
-from understudy.models.outputs import Outputs
 from understudy.teachers import LiveTeacher, Teacher
 from understudy.teachers.cached import CachedTeacher
 from understudy.training import distributed
@@ -123,30 +121,8 @@ def live(setting: Setting, backbone: str) -> dict[str, Teacher]:
 
 
 def table(setting: Setting, images: Images) -> dict[str, Teacher]:
-    """A table of vectors of the clean images, on the device."""
-    cached = CachedTeacher(_Random(), Augmentation(), 0, "clean")
-    nothing = torch.empty(0, device=setting.device)
-    cached.fill(lambda _: nothing, images.pixels.rows.to(setting.device), batch_size=4096)
-    return {"main": cached}
-
-
-class _Random:
-    """Answers with random unit vectors: what a table holds makes no difference to its speed."""
-
-    name = "random"
-    dim = DIM
-    classes = None
-    supplies = frozenset({"embedding"})
-    view: View = "clean"
-    capturable = True
-    queries = 0
-
-    def outputs(self, items: Items) -> Outputs:
-        return {"embedding": self.embed(items)}
-
-    def embed(self, items: Items) -> torch.Tensor:
-        return normalize(torch.randn(len(items), DIM, device=items.rows.device))
-
-    def to(self, device: torch.device | str) -> _Random:
-        del device
-        return self
+    """Random vectors for all images, on the device, as those of a table are that finds room there."""
+    rows = images.pixels.rows.to(setting.device)
+    kept = CachedTeacher(LiveTeacher(setting.teacher("smallconv_8")), Augmentation(), 0, "clean")
+    kept.keep(rows, {"embedding": normalize(torch.randn(len(rows), DIM, device=setting.device))})
+    return {"main": kept}

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from _losses_table import Line, elapsed, in_short, markdown, measure, say
+from _throughput_page import side_by_side
 
 from understudy.files import write_json, write_text
 
@@ -112,7 +113,10 @@ class Sheet:
         ]
         write_json(self.out, {**self.about, "complete": sorted(self._complete), "lines": saved})
         every = [line for lines in self._done.values() for line in lines]
-        write_text(self.out.with_suffix(".md"), markdown(self.title, every, self.notes))
+        page = markdown(self.title, every, self.notes)
+        if summary := side_by_side(every):
+            page = "\n".join([page, "Side by side, in brackets the share of the ceiling:", "", *summary, ""])
+        write_text(self.out.with_suffix(".md"), page)
 
     def _say(self, text: str) -> None:
         if self.writes:
