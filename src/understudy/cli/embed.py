@@ -18,6 +18,7 @@ def embed(
     model: Annotated[str, typer.Argument(help="a saved model's directory, or a teacher's reference")],
     data: Annotated[str, typer.Argument(help="data set, manifest or folder")],
     out: Annotated[Path, typer.Option("--out", "-o", help="the embedding table to write")] = Path("table"),
+    *,
     split: Annotated[str | None, typer.Option(help="only this split of the manifest")] = None,
     dtype: Annotated[str, typer.Option(help="how to store numbers: float32, float16 or int8")] = "float32",
     logits: Annotated[bool, typer.Option("--logits", help="store a classifier's logits too")] = False,
@@ -29,6 +30,12 @@ def embed(
         typer.Option(help="a run, or its YAML, whose augmentation and seed of views are taken"),
     ] = None,
     view_seed: Annotated[int | None, typer.Option(help="seed of the views", min=0)] = None,
+    engine: Annotated[
+        str, typer.Option(help="here, or ray: actors on a Ray cluster", metavar="here|ray")
+    ] = "here",
+    workers: Annotated[
+        int | None, typer.Option(help="actors of --engine ray (default: one for each GPU, or one)", min=1)
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="images embedded at a time", min=1)] = 256,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
     skip_unreadable: Annotated[
@@ -38,7 +45,7 @@ def embed(
     """Embed every image of a data set and store the vectors with their ids.
 
     Run it again after it was cut off and it goes on where it stopped; start it with torchrun to share the
-    work among processes.
+    work among processes, or pass --engine ray to share it among the machines of a Ray cluster.
     """
     from understudy.errors import UserError
     from understudy.training.distributed import is_writer
@@ -61,6 +68,8 @@ def embed(
         views=views,
         augmentation=augmentation,
         view_seed=seed if view_seed is None else view_seed,
+        engine=engine,  # type: ignore[arg-type]  # checked by the verb
+        workers=workers,
         reporter=Reporter(quiet=not is_writer()),
     )
     if is_writer():

@@ -5,14 +5,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 from understudy.data import Augmentation, Manifest
 from understudy.data.decoding import refuse_unreadable
 from understudy.data.table import Table, TableWriter
 from understudy.data.table.plan import Dtype
-from understudy.errors import UserError
+from understudy.errors import UserError, unknown
 from understudy.models import Embedder
 from understudy.training.defaults import augmentation_for
 from understudy.training.distributed import (
@@ -25,8 +26,12 @@ from understudy.training.distributed import (
     world,
 )
 from understudy.training.progress import Reporter
-from understudy.verbs.embedding_job import Answerer, EmbeddingJob, begin, keep
+from understudy.verbs.embedding_job import Answerer, Answers, EmbeddingJob, begin, keep
 
+Engine = Literal["here", "ray"]
+Asking = Callable[
+    [TableWriter, Answerer, Sequence[int], Callable[[int], None]], Iterator[tuple[int, Answers]]
+]
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -45,6 +50,8 @@ def embed(
     views: int | None = None,
     augmentation: Augmentation | None = None,
     view_seed: int = 0,
+    engine: Engine = "here",
+    workers: int | None = None,
     reporter: Reporter | None = None,
 ) -> Table:
     """Embeds images and stores the vectors with their ids.
@@ -66,6 +73,9 @@ def embed(
             ``augmentation`` and ``view_seed`` shows its student; none: the clean image.
         augmentation: What varies between views; none: what suits the data.
         view_seed: The seed of the views.
+        engine: ``here``: this process and those it was launched with; ``ray``: actors on a Ray cluster, see
+            `understudy.verbs.embedding_ray`.
+        workers: Actors of ``ray``; none: one for each GPU, or one.
         reporter: Shown the progress.
 
     Returns:
@@ -77,6 +87,7 @@ def embed(
     """
     if augmentation is not None and views is None:
         raise UserError("an augmentation without a number of views: say how many of each image (views)")
+    _check_engine(engine, workers)
     recipe = None
     if views is not None:
         source = data if isinstance(data, str | Path) else ""
@@ -96,9 +107,10 @@ def embed(
         view_seed=view_seed,
     )
     reporter = reporter or Reporter(quiet=True)
-    answerer = Answerer(job, say=reporter.say if is_writer() else None)
+    planner = replace(job, device="cpu") if engine == "ray" else job  # the actors' machines have the GPUs
+    answerer = Answerer(planner, say=reporter.say if is_writer() else None)
     with begin(answerer, out, _group()) as writer:
-        reasons = _fill(writer, answerer, reporter)
+        reasons = _fill(writer, answerer, reporter, _asking(job, engine, workers))
         every = {item: reason for part in gather_objects(reasons) for item, reason in part.items()}
         if every:
             refuse_unreadable(
@@ -117,7 +129,39 @@ def _group() -> str | None:
     return None if world() == 1 else broadcast_object(secrets.token_hex(8))
 
 
-def _fill(writer: TableWriter, answerer: Answerer, reporter: Reporter) -> dict[int, str]:
+def _check_engine(engine: str, workers: int | None) -> None:
+    if engine not in get_args(Engine):
+        raise unknown("engine", engine, get_args(Engine))
+    if engine == "ray" and world() > 1:
+        raise UserError("Ray starts the processes itself: leave torchrun out, or the engine ray")
+    if engine != "ray" and workers is not None:
+        raise UserError("workers are the actors of the engine ray: pass --engine ray too, or start torchrun")
+
+
+def _asking(job: EmbeddingJob, engine: Engine, workers: int | None) -> Asking:
+    """Who answers: this process, or actors on a Ray cluster."""
+    if engine == "here":
+        return _answered_here
+    from understudy.verbs.embedding_ray import answers_from_ray
+
+    def on_ray(
+        writer: TableWriter, answerer: Answerer, todo: Sequence[int], asked: Callable[[int], None]
+    ) -> Iterator[tuple[int, Answers]]:
+        del answerer
+        shards = [(shard, writer.items(shard)) for shard in todo]
+        return answers_from_ray(job, shards, workers=workers, asked=asked)
+
+    return on_ray
+
+
+def _answered_here(
+    writer: TableWriter, answerer: Answerer, todo: Sequence[int], asked: Callable[[int], None]
+) -> Iterator[tuple[int, Answers]]:
+    for shard, loaded in _ahead(lambda number: answerer.load(writer.items(number)), todo):
+        yield shard, answerer.answer(loaded, asked)
+
+
+def _fill(writer: TableWriter, answerer: Answerer, reporter: Reporter, asking: Asking) -> dict[int, str]:
     """Asks about this process's missing shards; says which images could not be read, and why."""
     if writer.finished:
         _refuse_changed(writer, answerer)
@@ -136,8 +180,7 @@ def _fill(writer: TableWriter, answerer: Answerer, reporter: Reporter) -> dict[i
         writer.asked(count)
         reporter.tick(done, total)
 
-    for shard, loaded in _ahead(lambda number: answerer.load(writer.items(number)), todo):
-        answers = answerer.answer(loaded, asked)
+    for shard, answers in asking(writer, answerer, todo, asked):
         reasons |= answers.reasons
         keep(writer, shard, answers, skip_unreadable=answerer.job.skip_unreadable)
     reporter.stop()
