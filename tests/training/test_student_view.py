@@ -15,9 +15,8 @@ from understudy.data import Pixels
 from understudy.data.degradation import Degradation
 from understudy.data.degrade import Degrader
 from understudy.data.items import Items
-from understudy.evaluation import embed_pixels
+from understudy.evaluation import Describing, embed_pixels
 from understudy.training.assemble import Parts, assemble
-from understudy.training.degraded import Degraded
 from understudy.training.measuring import measure
 from understudy.training.progress import Reporter
 from understudy.training.run import execute
@@ -78,7 +77,8 @@ def test_a_student_is_measured_on_what_it_sees(config: Callable[..., RunConfig])
     sees = Degrader(Degradation.model_validate(WORSE), seed=0)
     content = sees(pixels.items(torch.from_numpy(rows))).content
     by_hand = embed_pixels(parts.task.student, Pixels(content, torch.from_numpy(rows)), rows)
-    seen = embed_pixels(Degraded(parts.task.student, sees), pixels, rows, batch_size=5)
+    looking = Describing(sees=sees)
+    seen = embed_pixels(parts.task.student, pixels, rows, batch_size=5, describing=looking)
     assert torch.allclose(seen, by_hand, atol=1e-5)
     reports = [
         measure(parts.task.student, config(**more), pixels, "val", workshop).metrics

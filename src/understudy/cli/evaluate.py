@@ -68,6 +68,13 @@ def evaluate(
     scales: Annotated[
         str, typer.Option(help="average over these scales of the input, such as 1,0.7071,0.5")
     ] = "1",
+    student_view: Annotated[
+        str,
+        typer.Option(
+            help="make the images worse that the model sees, not the gallery's model or the teacher: "
+            "scale=0.25,blur=1:2,jpeg=20, one number or a range each"
+        ),
+    ] = "",
     whiten: Annotated[
         str | None, typer.Option(help="whiten the vectors: pca or learned", metavar="pca|learned")
     ] = None,
@@ -110,6 +117,7 @@ def evaluate(
     from understudy.errors import unknown
     from understudy.training.progress import Reporter
     from understudy.verbs import evaluate as run
+    from understudy.verbs.looking import view_of_text
     from understudy.verbs.showing import StripsOf
 
     if metric not in _METRICS:
@@ -128,6 +136,7 @@ def evaluate(
         against=against or (),
         flip=flip,
         scales=_listed("--scales", scales, float),
+        student_view=view_of_text(student_view),
         whiten=whiten,
         whiten_split=whiten_split,
         whiten_dim=whiten_dim,

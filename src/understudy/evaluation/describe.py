@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from understudy.data.degrade import Degrader
+from understudy.data.items import Items
 from understudy.errors import UserError
 
 THREE_SCALES = (1.0, 1 / math.sqrt(2), 0.5)
@@ -29,6 +31,8 @@ class Describing:
     Attributes:
         flip: Whether to look at the mirror image (left and right exchanged) too.
         scales: By what the input's sides are multiplied, one look each.
+        sees: Makes the items that are looked at worse than those that are given; none: they are seen as they
+            are.
 
     Raises:
         UserError: There is no scale, or one is not a positive number.
@@ -41,6 +45,7 @@ class Describing:
 
     flip: bool = False
     scales: Sequence[float] = (1.0,)
+    sees: Degrader | None = None
 
     def __post_init__(self) -> None:
         if not self.scales or not all(0 < scale <= 4 for scale in self.scales):
@@ -49,8 +54,12 @@ class Describing:
 
     @property
     def plain(self) -> bool:
-        """Whether it is the model's own embedding and nothing else."""
+        """Whether what is seen is looked at once, and the vector is the model's own."""
         return not self.flip and tuple(self.scales) == (1.0,)
+
+    def seen(self, items: Items) -> Items:
+        """What is looked at."""
+        return items if self.sees is None else self.sees(items)
 
     def __call__(self, embed: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """The vectors of rendered images.

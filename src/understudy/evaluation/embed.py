@@ -73,9 +73,9 @@ def embed_pixels(
     done = 0
     with _evaluating(model), torch.no_grad():
         if not look.plain:
-            look.check(model.embed, prepare(pixels.items(wanted[:1]).to(device)), _name(model))
+            look.check(model.embed, prepare(look.seen(pixels.items(wanted[:1]).to(device))), _name(model))
         for items in pixels.parts(torch.split(wanted, batch_size)):
-            embedding = look(model.embed, prepare(items.to(device)))
+            embedding = look(model.embed, prepare(look.seen(items.to(device))))
             if vectors is None:
                 vectors = embedding.new_empty(len(wanted), embedding.shape[1], dtype=torch.float32)
             vectors[done : done + len(items)] = embedding

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, get_args
 from typing import cast as cast_to
 
@@ -79,13 +79,13 @@ class Cast:
             raise unknown("space", space, SPACES)
 
         def side(maker: Maker, what: str) -> Side:
-            return Side(Source.open(maker, what=what), images, describing)
+            looking = describing if what == "model" else replace(describing, sees=None)
+            return Side(Source.open(maker, what=what), images, looking)
 
         ours = side(query, "model")
-        if isinstance(ours.source.maker, Table) and not describing.plain:
-            raise UserError(
-                f"{ours.source.name!r} is a table: its vectors are made, flip and scales need a model"
-            )
+        if isinstance(ours.source.maker, Table) and not (describing.plain and describing.sees is None):
+            what = "a student's view needs" if describing.plain else "flip and scales need"
+            raise UserError(f"{ours.source.name!r} is a table: its vectors are made, {what} a model")
         index = None if gallery is None else side(gallery, "gallery")
         rivals = [side(maker, "model") for maker in against]
         guide = None if teacher is None else side(teacher, "teacher")

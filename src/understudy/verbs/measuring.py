@@ -12,7 +12,7 @@ import numpy as np
 
 from understudy.data import Manifest
 from understudy.errors import UserError
-from understudy.evaluation import Describing, Embedded, Options, Report, Settings, asymmetric
+from understudy.evaluation import Embedded, Options, Report, Settings, asymmetric
 from understudy.evaluation import agreement as rank_agreement
 from understudy.evaluation.comparing import against as compared
 from understudy.evaluation.inputs import Vectors
@@ -21,6 +21,7 @@ from understudy.training.device import find_device
 from understudy.training.progress import Reporter
 from understudy.verbs.cast import Cast
 from understudy.verbs.choosing import plan as planned
+from understudy.verbs.looking import StudentView, looking
 from understudy.verbs.plans import Plan
 from understudy.verbs.provenance import provenance
 from understudy.verbs.showing import Shown, StripsOf, show
@@ -43,6 +44,7 @@ def evaluate(
     against: Sequence[Maker] = (),
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
+    student_view: StudentView | None = None,
     whiten: str | None = None,
     whiten_split: str = "train",
     whiten_dim: int | None = None,
@@ -81,6 +83,8 @@ def evaluate(
         against: Other models or tables, measured on the same queries and compared by paired tests.
         flip: Average each image's vector with its mirror image's.
         scales: Average over these scales of the input, such as ``THREE_SCALES``.
+        student_view: What makes the images worse that ``query`` and ``against`` see, as in a configuration;
+            the gallery's model and the teacher see them as they are.
         whiten: ``pca`` or ``learned``: whiten the vectors.
         whiten_split: The split that the whitening is fitted on; none of it may be measured.
         whiten_dim: Keep so many of the whitened numbers; none: all.
@@ -109,7 +113,7 @@ def evaluate(
     options = _options(
         ks, map_ks=map_ks, full=full, metric=metric, confidence=confidence, resamples=resamples, seed=seed
     )
-    describing = Describing(flip, tuple(scales))
+    describing = looking(flip=flip, scales=scales, student_view=student_view, seed=seed)
     whitening = _whitening(whiten, whiten_split, whiten_dim, dims)
     if strips is not None:
         strips.check(models=1 + len(against))
@@ -174,6 +178,7 @@ def evaluate(
         "splits_name": splits_name,
         "flip": flip,
         "scales": list(scales),
+        "student_view": None if describing.sees is None else describing.sees.degradation.model_dump(),
         "space": cast.space_of(cast.ours),
         "whiten": None if whitening is None else vars(whitening) | {"images": len(cast.fitting)},
     }
