@@ -103,7 +103,7 @@ class Embedder(nn.Module):
         """Rendered images (n, channels, H, W) to named tensors, see `Outputs`."""
         pooled = self._pooled(self.backbone, self.pool, x)
         raw = self.head(pooled)
-        outputs = Outputs(embedding=self._finish(raw), raw=raw, pooled=pooled)
+        outputs: Outputs = {"embedding": self._finish(raw), "raw": raw, "pooled": pooled}
         if self.projection is not None:
             outputs["projected"] = self.projection(outputs["embedding"])
         if self.classifier is not None:

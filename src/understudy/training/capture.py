@@ -67,6 +67,7 @@ class CapturedStep:
             assert self._batch is not None
             _copy_batch(batch, self._batch)
             _copy_outputs(outside, self._taught)
+            self._task.asked_again(len(batch.labels))
         cast("torch.cuda.CUDAGraph", self._graph).replay()
         return self._parts
 
@@ -89,7 +90,9 @@ class CapturedStep:
         for generator in self._task.draws.all():
             self._graph.register_generator_state(generator)
         torch.cuda.synchronize()
-        with torch.cuda.graph(self._graph):
+        # NCCL's watchdog asks the device for events while the step is recorded
+        mode = "thread_local" if distributed.world() > 1 else "global"
+        with torch.cuda.graph(self._graph, capture_error_mode=mode):
             self._parts = self._compute(batch, outside, self._number)
 
 
