@@ -39,7 +39,7 @@ class NaNGuard:
 
     def __init__(self, device: torch.device) -> None:
         self._immediate = device.type == "cpu"
-        self._seen: str | None = None
+        self._seen: tuple[bool, str] | None = None
         self._latch = torch.full((2,), -1, dtype=torch.int64, device=device)
         self._names: list[str] = []
         self.found_inf = None if self._immediate else torch.zeros((), device=device)
@@ -59,9 +59,9 @@ class NaNGuard:
             for name in names:
                 value = float(values[name].detach())
                 if not math.isfinite(value) and self._seen is None:
-                    self._seen = _sentence(name, value, int(step))
+                    self._seen = (name == "gradient", _sentence(name, value, int(step)))
                     if world() == 1:
-                        raise NotFinite(self._seen)
+                        raise NotFinite(self._seen[1])
             return
         if names[0] not in self._names:
             self._names += names
@@ -80,7 +80,8 @@ class NaNGuard:
             NotFinite: One of them saw a bad value.
         """
         if self._immediate and world() > 1 and any_process(self._seen is not None):
-            raise NotFinite(next(seen for seen in gather_objects(self._seen) if seen is not None))
+            # the gradient of all is bad wherever a part of one is
+            raise NotFinite(min(seen for seen in gather_objects(self._seen) if seen is not None)[1])
 
     def check(self) -> None:
         """Reads the latch, of all processes.

@@ -1,0 +1,291 @@
+"""One training by two processes on gloo: what it ends with, and how it ends when one of them cannot go on."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file
+from torch import Tensor
+
+from understudy.config import RunConfig, parse
+from understudy.data import Pixels
+from understudy.data.batches import Batch
+from understudy.errors import UserError
+from understudy.evaluation import embed_pixels
+from understudy.models import build_embedder
+from understudy.training import distributed, records
+from understudy.training import run as run_module
+from understudy.training.distributed import LostProcess
+from understudy.training.results import read_run
+from understudy.training.run import execute
+from understudy.training.signals import Stopped
+from understudy.training.task import Task
+from understudy.training.together import embed_together
+
+Settings = Callable[..., dict[str, Any]]
+Work = Callable[[dict[str, Any], Path], None]
+
+STEPS = 6
+
+
+@pytest.fixture
+def pair() -> Callable[..., list[int | None]]:
+    """Runs a function of this module in two processes as ``torchrun`` starts them, and says how each ended.
+
+    They are forked from a process that has imported the package and done nothing else: the seconds that
+    imports take are spent once.
+    """
+    store: Any = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
+
+    def run(work: Work, value: dict[str, Any], place: Path) -> list[int | None]:
+        multiprocessing.set_forkserver_preload([__name__, "torch._dynamo", "understudy.training.run"])
+        context = multiprocessing.get_context("forkserver")
+        processes = [
+            context.Process(target=_as_rank, args=(rank, store.port, work, value, place)) for rank in range(2)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(240)
+        return [process.exitcode for process in processes]
+
+    return run
+
+
+def _as_rank(rank: int, port: int, work: Work, value: dict[str, Any], place: Path) -> None:
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+    }
+    torch.set_num_threads(1)
+    work(value, place)
+
+
+def note(place: Path, **found: Any) -> None:
+    file = place / f"rank-{distributed.rank()}.json"
+    known = json.loads(file.read_text()) if file.is_file() else {}
+    file.write_text(json.dumps({**known, **found}))
+
+
+def notes(place: Path) -> list[dict[str, Any]]:
+    return [json.loads((place / f"rank-{rank}.json").read_text()) for rank in range(2)]
+
+
+def config(value: dict[str, Any]) -> RunConfig:
+    parsed: RunConfig = parse(RunConfig, value, where="test")
+    return parsed
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    read = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "images_per_second"} for line in read]
+
+
+def weights(run: Path) -> dict[str, Tensor]:
+    return load_file(run / "model" / "model.safetensors")
+
+
+@pytest.fixture
+def frozen(settings: Settings, taught: Path) -> dict[str, Any]:
+    """Every kind of loss, a teacher whose answers are kept, odd shares; no statistics of a batch."""
+    value = settings(
+        teachers={"main": str(taught / "teacher" / "model")},
+        supervised=["multi_similarity", "cross_entropy"],
+        losses=["similarity_kl", {"name": "absolute_teacher", "weight": 0.1}],
+        augment={"flip": 0.5, "num_views": 2},
+        sampler={"batch_size": 10, "images_per_class": 2},
+        optim={"name": "sgd", "lr": 0.05},
+        evaluation={"every": 3, "batch_size": 4},
+        steps=STEPS,
+        log_every=1,
+        device="cpu",
+    )
+    value["student"] = {**value["student"], "freeze_bn": True}
+    return value
+
+
+class _Asking:
+    """Stands for `listening`: a stop is asked for once so many steps are taken."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    @property
+    def signal(self) -> str | None:
+        self.left -= 1
+        return "SIGTERM" if self.left == 0 else None
+
+
+def _equal_to_one(value: dict[str, Any], place: Path) -> None:
+    with distributed.launched():
+        run = execute(config(value), place / "two")
+        pixels = Pixels(torch.arange(10 * 256).view(10, 1, 16, 16).to(torch.uint8), torch.arange(10))
+        torch.manual_seed(0)
+        model = build_embedder({"backbone": "smallconv_8", "dim": 4, "input_size": (16, 16)})
+        rows = torch.tensor([3, 1, 4, 5, 9, 2, 6, 0, 7])
+        few = [bool((_both(model, pixels, rows[:count])).all()) for count in (1, 4, 9)]
+        note(place, metrics=run.metrics, few=few, share=list(distributed.share(5)))
+
+
+def _both(model: Any, pixels: Pixels, rows: Tensor) -> Tensor:
+    return embed_together(model, pixels, rows, batch_size=4) == embed_pixels(
+        model, pixels, rows, batch_size=4
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_end_where_one_does(
+    pair: Callable[..., list[int | None]], frozen: dict[str, Any], tmp_path: Path
+) -> None:
+    assert pair(_equal_to_one, frozen, tmp_path) == [0, 0]
+    one = execute(config(frozen), tmp_path / "one")
+    first, second = notes(tmp_path)
+    assert first["metrics"] == second["metrics"] == read_run(tmp_path / "two").metrics
+    assert first["few"] == second["few"] == [True, True, True]  # more processes than batches, as many, fewer
+    assert [first["share"], second["share"]] == [[0, 1, 2], [3, 4]]
+    assert one.metrics == pytest.approx(first["metrics"], abs=1e-6)
+    ours, theirs = lines(tmp_path / "two"), lines(one.path)
+    assert len(ours) == len(theirs) == STEPS + 2
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine == pytest.approx(other, rel=1e-4, abs=1e-5)
+    for name, weight in weights(one.path).items():
+        torch.testing.assert_close(weights(tmp_path / "two")[name], weight, atol=1e-5, rtol=1e-4)
+    summary = json.loads((tmp_path / "two" / "summary.json").read_text())
+    assert summary["processes"] == 2
+    assert summary["batch_size"] == 10
+
+
+def _stopped_and_resumed(value: dict[str, Any], place: Path) -> None:
+    """Batch statistics differ from process to process, dropout too; one process alone is asked to stop."""
+    digests: list[str] = []
+    plain = records.Records.checkpoint
+
+    def remember(self: records.Records, step: int, state: dict[str, Any]) -> None:
+        flat = torch.cat([v.double().flatten() for v in state["task"].values()])
+        digests.append(hashlib.sha256(flat.numpy().tobytes()).hexdigest())
+        plain(self, step, state)
+
+    with distributed.launched(), patch.object(records.Records, "checkpoint", remember):
+        execute(config(value), place / "whole")
+        at = 3 if distributed.rank() == 1 else 99
+        with patch.object(run_module, "listening", lambda: _Asking(at)), pytest.raises(Stopped) as stopped:
+            execute(config(value), place / "stopped")
+        distributed.barrier()
+        if distributed.is_writer():
+            shutil.copytree(place / "stopped", place / "kept")
+        torch.manual_seed(distributed.rank())
+        execute(config(value), place / "stopped", resume=True)
+        note(place, said=str(stopped.value), digests=digests, drawn=float(torch.rand(1)))
+
+
+@pytest.mark.slow
+def test_processes_stop_together_and_resume_to_the_same_bits(
+    pair: Callable[..., list[int | None]], frozen: dict[str, Any], tmp_path: Path
+) -> None:
+    value = {**frozen, "ema": 0.9, "checkpoint_every": 2, "evaluation": {"every": 2, "keep": "best"}}
+    value["student"] = {**frozen["student"], "freeze_bn": False}
+    assert pair(_stopped_and_resumed, value, tmp_path) == [0, 0]
+    first, second = notes(tmp_path)
+    assert first["said"] == second["said"] == f"stopped by SIGTERM after step 4 of {STEPS}"
+    assert first["digests"] == second["digests"]  # every process holds the same model
+    assert len(set(first["digests"])) == 3
+    assert first["drawn"] != second["drawn"]  # and draws random numbers of its own
+    assert lines(tmp_path / "stopped") == lines(tmp_path / "whole")
+    assert read_run(tmp_path / "stopped").metrics == read_run(tmp_path / "whole").metrics
+    for name, weight in weights(tmp_path / "whole").items():
+        assert torch.equal(weights(tmp_path / "stopped")[name], weight), name
+    with pytest.raises(UserError, match=r"started with 2 processes and cannot go on with 1: .*torchrun"):
+        execute(config(value), tmp_path / "kept", resume=True)
+
+
+def _failing(value: dict[str, Any], place: Path) -> None:
+    forward = Task.forward
+
+    def poisoned(self: Task, batch: Batch, *more: Any) -> dict[str, Tensor]:
+        parts = forward(self, batch, *more)
+        if batch.step == 2 and distributed.rank() == 1:
+            parts["loss"] = parts["loss"] * torch.nan
+            parts["cross_entropy"] = parts["cross_entropy"] * torch.nan
+        return parts
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with distributed.launched():
+        with patch.object(Task, "forward", poisoned), pytest.raises(UserError) as nan:
+            execute(config(value), place / "nan")
+        sync = os.fsync if distributed.rank() == 1 else full
+        with patch.object(os, "fsync", sync), pytest.raises(UserError) as disk:
+            execute(config(value), place / "full")
+        with pytest.raises(UserError) as small:
+            batch = {"batch_size": 1, "images_per_class": 1, "kind": "unlabelled"}
+            execute(config({**value, "sampler": batch, "supervised": []}), place / "small")
+        with pytest.raises(UserError) as sync_bn:
+            execute(config({**value, "sync_bn": True}), place / "sync")
+        note(place, said=[str(error.value) for error in (nan, disk, small, sync_bn)])
+        if distributed.rank() == 1:
+            os._exit(3)  # as a process that was killed
+        with pytest.raises(LostProcess, match="another process of this run has ended"):
+            execute(config(value), place / "alone")
+        note(place, lost=distributed.first_to_say("lost", of_all=True), again=distributed.first_to_say("x"))
+
+
+@pytest.mark.slow
+def test_what_one_process_cannot_do_ends_all_with_one_sentence(
+    pair: Callable[..., list[int | None]], frozen: dict[str, Any], tmp_path: Path
+) -> None:
+    assert pair(_failing, {**frozen, "checkpoint_every": 1, "evaluation": {}}, tmp_path) == [0, 3]
+    first, second = notes(tmp_path)
+    assert first["said"] == second["said"]
+    nan, disk, small, sync_bn = first["said"]
+    assert nan.startswith("the loss part 'cross_entropy' became nan at step 2: lower optim.lr")
+    assert (tmp_path / "nan" / "checkpoints" / "step-00000002.pt").is_file()
+    assert "no space left while writing" in disk
+    assert small.startswith("batches of 1 images cannot be shared by 2 processes: raise sampler.batch_size")
+    assert sync_bn.startswith("sync_bn needs GPUs")
+    assert first["lost"]  # nobody else could say why
+    assert not (tmp_path / "alone").exists()
+
+
+def test_a_launcher_that_set_half_of_what_it_should_is_one_sentence(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=r"WORLD_SIZE is 2 and the rest is missing .*torchrun"):
+        execute(config(settings()), tmp_path / "run")
+
+
+def test_a_process_alone_is_all_there_is() -> None:
+    assert distributed.share(7) == range(7)
+    assert distributed.gather_objects({"a": 1}) == [{"a": 1}]
+    assert distributed.broadcast_object(np.float64(2.0)) == 2.0
+    assert distributed.first_to_say("hello")
+    distributed.barrier()
+    with pytest.raises(UserError, match="mine"):
+        distributed.once(lambda: (_ for _ in ()).throw(UserError("mine")))
