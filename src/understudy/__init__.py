@@ -17,14 +17,15 @@ from understudy.errors import UserError
 
 if TYPE_CHECKING:
     from understudy.models import load
-    from understudy.verbs import distill, embed, evaluate, train
+    from understudy.verbs import distill, embed, evaluate, import_table, train
 
-__all__ = ["UserError", "__version__", "distill", "embed", "evaluate", "load", "train"]
+__all__ = ["UserError", "__version__", "distill", "embed", "evaluate", "import_table", "load", "train"]
 
 _PLACES = {
     "distill": "understudy.verbs",
     "embed": "understudy.verbs",
     "evaluate": "understudy.verbs",
+    "import_table": "understudy.verbs",
     "load": "understudy.models",
     "train": "understudy.verbs",
 }

@@ -27,7 +27,16 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's own, whi
 
 def main() -> None:
     """Runs a command; exits with 0, with 2 on a user's mistake, with 1 on anything else."""
-    from understudy.cli import compare, demo, distill, embed, evaluate, prepare, train  # noqa: F401
+    from understudy.cli import (  # noqa: F401
+        compare,
+        demo,
+        distill,
+        embed,
+        evaluate,
+        import_table,
+        prepare,
+        train,
+    )
     from understudy.training.distributed import LostProcess
     from understudy.training.signals import Stopped
 

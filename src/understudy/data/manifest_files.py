@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from understudy.data.manifest import SPLITS, Manifest
+from understudy.data.parquet import read_parquet
 from understudy.errors import UserError, suggest
 from understudy.files import atomic_file
 
@@ -100,16 +101,7 @@ def _read_csv(path: Path) -> _Table:
 
 
 def _read_parquet(path: Path) -> _Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{str(path)!r} is not a Parquet file that can be read ({reason}): write it again"
-        ) from error
+    table = read_parquet(path)
     columns = {
         name: [_as_text(value) for value in table.column(name).to_pylist()]
         for name in table.column_names

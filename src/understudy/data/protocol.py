@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from understudy.data.manifest import SPLITS, Manifest
+from understudy.data.parquet import read_parquet
 from understudy.errors import UserError, suggest
 from understudy.files import atomic_file
 
@@ -196,19 +197,7 @@ def _write(path: Path, columns: Mapping[str, Iterable[str]]) -> None:
 
 
 def _read(path: Path, names: tuple[str, ...]) -> list[list[str]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{str(path)!r} is not a Parquet file that can be read ({reason}): prepare the data set again"
-        ) from error
-    for name in names:
-        if name not in table.column_names:
-            raise UserError(f"{str(path)!r} has no column {name!r}: prepare the data set again")
+    table = read_parquet(path, names, cure="prepare the data set again")
     return [
         ["" if value is None else str(value) for value in table.column(name).to_pylist()] for name in names
     ]
