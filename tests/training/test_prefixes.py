@@ -254,3 +254,43 @@ def test_what_cannot_be_compatible_is_one_sentence(
     with pytest.raises(UserError, match=sentence) as caught:
         drawn(**{"compatible": True, **value})
     assert "\n" not in str(caught.value)
+
+
+def test_a_gallery_of_training_images_takes_the_place_of_the_batch(settings: Settings, taught: Path) -> None:
+    """Sixteen of the teacher's clean vectors, none of them trained or kept."""
+    from understudy.models import load
+    from understudy.training.assemble import assemble
+    from understudy.training.progress import Reporter
+
+    reference = taught / "teacher" / "model"
+    loss = {"name": "contextual_similarity", "gallery": 16, "args": {"neighbours": 9}}
+    value = settings(teachers={"main": str(reference)}, losses=[loss], supervised=[], compatible=True)
+    parts = assemble(parse(RunConfig, value, where="test"), Workshop(), Reporter(quiet=True))
+    (term,) = parts.task.loss_terms()
+    assert isinstance(term, DistillationTerm)
+    assert term.hung is not None
+    files = [str(path) for path in sorted((taught / "images").rglob("*.png"))]
+    every = load(reference).encode(files)
+    near = (every @ double(term.hung).T).argmax(0)
+    np.testing.assert_allclose(every[near], double(term.hung), atol=1e-5)
+    assert len(set(near.tolist())) == 16
+    assert not any("hung" in key for key in term.state_dict())
+
+    batch = next(parts.batches(0))
+    with torch.no_grad():
+        value_of = float(parts.task(batch)["contextual_similarity"])
+        projected = double(parts.task.student(parts.task.student.prepare(batch.items))["projected"])
+        taught_by = double(load(reference).embed(parts.task.student.prepare(batch.items)))
+    gallery = double(term.hung)
+    expected = 0.0
+    for s, t in zip(projected, taught_by, strict=True):
+        best = np.argsort(-(gallery @ t))[:9]
+        given, own = (gallery[best] @ t) / 0.01, gallery[best] @ s
+        p, q = (np.exp(x - x.max()) / np.exp(x - x.max()).sum() for x in (given, own))
+        expected += float((p * (np.log(p) - np.log(q))).sum()) / len(projected)
+    assert value_of == pytest.approx(expected, rel=1e-2)
+
+
+def test_a_gallery_for_a_loss_that_takes_none_is_refused() -> None:
+    with pytest.raises(UserError, match="the loss 'pkt' takes no gallery: leave its `gallery` out"):
+        term_of({"losses": [{"name": "pkt", "gallery": 10}]})

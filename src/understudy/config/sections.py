@@ -91,6 +91,11 @@ class LossConfig(Section):
     maps: tuple[str, str] | None = Field(
         None, description="the student's and the teacher's layer, for losses on feature maps"
     )
+    gallery: Positive | None = Field(
+        None,
+        description="for contextual_similarity: the teacher's vectors of so many training images, in which "
+        "every query is compared; default: those of the batch",
+    )
     args: dict[str, Any] = Field(default_factory=dict, description="the loss's settings")
 
 

@@ -19,6 +19,7 @@ from understudy.models.embedder import Embedder
 from understudy.teachers import LiveTeacher
 from understudy.training import distributed
 from understudy.training.asking import views_of
+from understudy.training.compatible import hang_galleries
 from understudy.training.defaults import augmentation_for
 from understudy.training.degraded import student_sees
 from understudy.training.device import uses_bf16
@@ -122,6 +123,14 @@ def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts
         else teacher
         for name, teacher in plan.teachers.items()
     }
+    hang_galleries(
+        plan.terms,
+        rows,
+        config.seed,
+        lambda name, some: workshop.embeddings(
+            config.teachers[name], pixels, some, config.evaluation.batch_size
+        ),
+    )
     if neighbouring(sampler):
         near = config.teachers[teacher_of_neighbourhoods(config)]
         learn_neighbourhoods(

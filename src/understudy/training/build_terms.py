@@ -190,6 +190,8 @@ def _distillation(
             f"the loss {item.name!r} needs the teacher's {source}, and the teacher {name!r} ({teacher.name}) "
             f"supplies only {', '.join(sorted(teacher.supplies))}: choose another loss or teacher"
         )
+    if item.gallery is not None and (entry is None or "gallery" not in entry.inputs):
+        raise UserError(f"the loss {item.name!r} takes no gallery: leave its `gallery` out")
     if source == "maps":
         student_channels, teacher_channels = compared(item, student, teacher)
         loss = _build(
@@ -217,6 +219,7 @@ def _distillation(
         owned=not shared,
         prefixes=prefixes,
         columns=_columns(item.name, teacher, classes) if source == "logits" else None,
+        gallery=item.gallery,
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from understudy.config import RunConfig
 from understudy.errors import UserError
@@ -69,3 +70,20 @@ def check_compatible(terms: Sequence[Term], teacher: str) -> None:
         f"none of the losses brings the student into the space of the teacher {teacher!r}, for they compare "
         "relations only: add absolute_teacher, fitnet or contextual_similarity, or leave `compatible` out"
     )
+
+
+def hang_galleries(
+    terms: Sequence[Term], rows: Tensor, seed: int, embed: Callable[[str, Tensor], Tensor]
+) -> None:
+    """Gives every loss that asks for a gallery the teacher's vectors of training images, chosen at random.
+
+    Args:
+        terms: The parts of the loss.
+        rows: (n,) int64 manifest rows of the training images.
+        seed: Of the choice.
+        embed: Gives a teacher's embeddings, by its name, of the clean images of some rows.
+    """
+    for term in terms:
+        if isinstance(term, DistillationTerm) and term.gallery is not None:
+            drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[: term.gallery]
+            term.hang(embed(term.teacher, rows[drawn.sort().values.to(rows.device)]))

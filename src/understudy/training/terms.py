@@ -136,7 +136,12 @@ class DistillationTerm(Term):
         owned: Whether the projection is trained as a part of the term; else it is the student's own.
         prefixes: The lengths it looks at, each against the whole teacher; the whole alone unless given.
         columns: Where each training class stands among the teacher's classes, for losses on logits.
+        gallery: How many of the teacher's vectors of training images the loss takes as its gallery; they are
+            handed over by `hang`. None: the loss takes none, or the batch's own.
     """
+
+    hung: Tensor | None
+    """(m, d_T) the teacher's vectors that are the loss's gallery."""
 
     def __init__(
         self,
@@ -152,6 +157,7 @@ class DistillationTerm(Term):
         owned: bool = True,
         prefixes: Prefixes | None = None,
         columns: Tensor | None = None,
+        gallery: int | None = None,
     ) -> None:
         super().__init__(name, weight, warmup)
         self.loss = loss
@@ -162,6 +168,12 @@ class DistillationTerm(Term):
         self._shared = () if projection is None else (projection,)  # a tuple: neither state nor parameters
         self.prefixes = prefixes or Prefixes()
         self.register_buffer("columns", columns, persistent=False)
+        self.gallery = gallery
+        self.register_buffer("hung", None, persistent=False)
+
+    def hang(self, vectors: Tensor) -> None:
+        """Gives the loss its gallery: (m, d_T) vectors of the teacher."""
+        self.hung = vectors
 
     def forward(self, step: Step) -> Tensor:
         """The loss of the whole batch, or this process's share of a mean over rows; the mean over lengths."""
@@ -174,7 +186,7 @@ class DistillationTerm(Term):
             return (
                 self.prefixes.mean(self.loss(self._met(rows), taught) for rows in views) * step.local_share()
             )
-        extra: dict[str, Tensor] = {}
+        extra: dict[str, Tensor] = {} if self.hung is None else {"gallery": self.hung}
         share = 1.0
         if len(step.counts) > 1 and getattr(self.loss, "splits_by_query", False):
             extra["queries"] = step.own_rows()  # each process asks for its own rows only
