@@ -66,10 +66,23 @@ class TeacherConfig(Section):
     """A teacher and what it is shown."""
 
     reference: str = Field(
-        description="timm:NAME[?weights=FILE], a saved model's directory, or packaged:NAME"
+        description="timm:NAME[?weights=FILE], onnx:FILE, table:DIR, python:module:factory, packaged:NAME, "
+        "or a saved model's directory"
     )
     view: Literal["same", "clean", "independent"] | None = Field(
         None, description="what the teacher sees of an augmented image; default: what suits its kind"
+    )
+    answers: Path | None = Field(
+        None,
+        description="where the teacher's answers are written as an embedding table; default: "
+        "RUN/answers/NAME for python: and onnx:, memory for the others",
+    )
+    budget: Positive | None = Field(
+        None, description="most questions (images x views) the run may ask; default: no limit"
+    )
+    rate: float | None = Field(None, gt=0.0, description="most questions a second; default: no limit")
+    retries: Natural = Field(
+        3, description="how often a question about an image is repeated that a python: teacher failed on"
     )
 
 

@@ -20,6 +20,9 @@ class CachedTeacher:
     Every view is asked about once, in a fixed order and before the first step, so that a resumed run reads
     the very numbers that the interrupted one read, and a CUDA graph can record a step that looks them up.
 
+    Attributes:
+        cost: How many questions (images × views) the kept answers took.
+
     Args:
         teacher: The teacher to ask.
         augmentation: Its views; a finite number of them, or none at all.
@@ -58,6 +61,7 @@ class CachedTeacher:
         self.seed = seed
         self.normalised = getattr(teacher, "normalised", None)
         self.num_views = 1 if self.view == "clean" else augmentation.num_views or 1
+        self.cost = 0
         self._slot = self._rows = torch.empty(0, dtype=torch.int64)
         self._answers: dict[str, Tensor] = {}
 
@@ -102,6 +106,9 @@ class CachedTeacher:
             done += len(batch)
             if progress is not None:
                 progress(done, total)
+        if not len(rows):
+            widths = {"embedding": self.dim, "logits": len(self.classes or ())}
+            return {name: torch.empty(0, widths[name], device=rows.device) for name in answers}
         return {name: torch.cat(pieces) for name, pieces in answers.items()}
 
     def keep(self, rows: Tensor, answers: Mapping[str, Tensor]) -> None:
@@ -112,6 +119,7 @@ class CachedTeacher:
             answers: As `ask` gives them.
         """
         self._answers = dict(answers)
+        self.cost = len(rows) * self.num_views
         # One past the end marks a row nobody asked about: it fails instead of giving another's answer.
         size = int(rows.max()) + 1
         self._slot = torch.full((size,), len(rows), dtype=torch.int64, device=rows.device)

@@ -10,8 +10,9 @@ import numpy as np
 from understudy.config.trees import first_difference
 from understudy.data import Dataset, Manifest
 from understudy.data.augmentation import Augmentation
+from understudy.data.table.content import refuse_changed
 from understudy.errors import UserError
-from understudy.teachers.protocol import Teacher
+from understudy.teachers.protocol import Teacher, View
 from understudy.teachers.stored import TableTeacher
 
 T = TypeVar("T", bound=Teacher)
@@ -37,6 +38,7 @@ def joined(teacher: T, dataset: Dataset, rows: np.ndarray) -> T:
         table = teacher.join(manifest)
         if not table.knows(rows):
             table.table.rows([manifest.ids[row] for row in rows.tolist()])  # names those that are missing
+        refuse_changed(table.table, dataset, rows, table.numbers(rows))
         return cast("T", table)
     tell = getattr(teacher, "call_images", None)
     if tell is not None:
@@ -44,9 +46,26 @@ def joined(teacher: T, dataset: Dataset, rows: np.ndarray) -> T:
     return teacher
 
 
-def answers(teacher: Teacher, rows: np.ndarray) -> bool:
-    """Whether a teacher that is joined can say something about all these manifest rows."""
-    return teacher.knows(rows) if isinstance(teacher, TableTeacher) else True
+def judges(teacher: Teacher, rows: np.ndarray) -> bool:
+    """Whether a teacher that is joined can say something about clean images of all these manifest rows."""
+    if isinstance(teacher, TableTeacher):
+        return teacher.table.recipe is None and teacher.knows(rows)
+    return True
+
+
+def check_view(teacher: TableTeacher, view: View, augmentation: Augmentation) -> None:
+    """Refuses views that a table says nothing about.
+
+    Raises:
+        UserError: It holds clean images and views are wanted, or the other way round.
+    """
+    clean = view == "clean" or augmentation.off
+    if clean != (teacher.table.recipe is None):
+        holds, view = ("clean images", "clean") if teacher.table.recipe is None else ("views", "same")
+        raise UserError(
+            f"the table {str(teacher.table.directory)!r} holds {holds} only: set the teacher's `view` to "
+            f"{view}, or leave it out"
+        )
 
 
 def shared_views(
@@ -76,14 +95,17 @@ def shared_views(
         if not isinstance(teacher, TableTeacher) or teacher.table.recipe is None:
             continue
         table = teacher.table
-        stored = Augmentation.model_validate(table.recipe)
-        differs = None
-        if augmentation is not None:
-            differs = first_difference(stored.model_dump(mode="json"), augmentation.model_dump(mode="json"))
+        stored = Augmentation.model_validate({**(table.recipe or {}), "num_views": table.num_views})
+        wanted = augmentation or stored
+        views = wanted.num_views or table.num_views
+        if views <= table.num_views:
+            stored = stored.model_copy(update={"num_views": views})
+            wanted = wanted.model_copy(update={"num_views": views})
+        differs = first_difference(stored.model_dump(mode="json"), wanted.model_dump(mode="json"))
         if differs is not None:
             raise UserError(
-                f"the table of the teacher {name!r} holds views drawn with another augment.{differs}: leave "
-                f"`augment` out to take the table's over, or set teachers.{name}.view to clean"
+                f"the table of the teacher {name!r} holds {table.num_views} views drawn with another "
+                f"augment.{differs}: leave `augment` out to take the table's over"
             )
         if seed is not None and seed != table.view_seed:
             raise UserError(

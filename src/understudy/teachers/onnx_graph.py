@@ -21,6 +21,7 @@ class Graph:
         session: onnxruntime's session of it.
 
     Attributes:
+        path: The same.
         channels: 1 or 3.
         size: Height and width of an image; None: any.
         batch: How many images it takes at a time; None: any number.
@@ -28,7 +29,7 @@ class Graph:
     """
 
     def __init__(self, path: Path, session: Any) -> None:
-        self._path = path
+        self.path = path
         self._session = session
         self._provider = "cpu"
         inputs = session.get_inputs()
@@ -83,13 +84,13 @@ class Graph:
         fed = images.transpose(0, 2, 3, 1) if self._last else images
         missing = [name for name in outputs if name not in self._shapes]
         if missing:
-            raise UserError(f"the ONNX file {str(self._path)!r} has no output {missing[0]!r}")
+            raise UserError(f"the ONNX file {str(self.path)!r} has no output {missing[0]!r}")
         try:
             fed = np.ascontiguousarray(fed, dtype=self._type)
             given: list[np.ndarray] = self._session.run(list(outputs), {self._input: fed})
         except Exception as error:  # onnxruntime's own kinds have no common parent
             raise UserError(
-                f"the ONNX file {str(self._path)!r} cannot be computed ({_first_line(error)}): "
+                f"the ONNX file {str(self.path)!r} cannot be computed ({_first_line(error)}): "
                 "export it again, with a batch size that may vary"
             ) from error
         return given
@@ -98,7 +99,7 @@ class Graph:
         """Computes on ``cuda`` where this build of onnxruntime can, else on the CPU."""
         if device != self._provider:
             self._provider = device
-            self._session = _session(self._path, device)
+            self._session = _session(self.path, device)
 
 
 def open_graph(path: Path) -> Graph:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from understudy.data.samplers import BatchStream, Sampler, Tuples
 from understudy.evaluation import Describing, Report
 from understudy.losses import LSoftmax
 from understudy.models.embedder import Embedder
-from understudy.teachers import LiveTeacher
+from understudy.teachers.joining import shared_views
 from understudy.training import distributed
 from understudy.training.asking import views_of
 from understudy.training.compatible import hang_galleries
@@ -31,6 +32,8 @@ from understudy.training.neighbourhoods import (
 )
 from understudy.training.plan import draw_up
 from understudy.training.progress import Reporter
+from understudy.training.questions import Questions
+from understudy.training.remembering import scope_of
 from understudy.training.resuming import fingerprint
 from understudy.training.task import Task
 from understudy.training.terms import DistillationTerm, MapsTerm
@@ -53,6 +56,7 @@ class Parts:
         evaluate: Measures a model on a split.
         classes: Names of the training classes, in the order of their codes.
         final_split: The split of the final figures.
+        questions: The account of what teachers are asked.
     """
 
     task: Task
@@ -65,6 +69,7 @@ class Parts:
     evaluate: Callable[[Embedder, str], Report]
     classes: tuple[str, ...]
     final_split: str
+    questions: Questions
 
     def beside(self) -> list[nn.Module]:
         """What is trained beside the student: the terms' own parts and the classifier."""
@@ -82,36 +87,48 @@ class Parts:
             student.classes = self.classes
 
 
-def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts:
+def assemble(
+    config: RunConfig,
+    workshop: Workshop,
+    reporter: Reporter,
+    *,
+    out: Path | None = None,
+    claim: Callable[[], None] = lambda: None,
+) -> Parts:
     """Builds everything a run needs.
 
     Args:
         config: What to do.
         workshop: Opens what runs share.
         reporter: Shown the progress of decoding and of the teachers' answers.
+        out: The run directory, in which answers are kept that took a question each; None: in memory.
+        claim: Called before something is written there.
 
     Raises:
         UserError: Something in the configuration cannot be done with these images.
     """
     plan = draw_up(config, workshop)
     device = plan.device
-    augmentation = config.augment or augmentation_for(config.data.source)
+    looking = {name: t for name, t in plan.teachers.items() if config.teachers[name].view != "clean"}
+    chosen, seed = shared_views(looking, config.augment, config.view_seed, plan.manifest, plan.rows)
+    augmentation, seed = chosen or augmentation_for(config.data.source), config.seed if seed is None else seed
     views = views_of(config, plan.teachers, augmentation)
     readers = [
         plan.student.preprocessing,
-        *(t.model.preprocessing for t in plan.teachers.values() if isinstance(t, LiveTeacher)),
+        *(pre for t in plan.teachers.values() if (pre := getattr(t, "preprocessing", None)) is not None),
     ]
     pixels = workshop.pixels(config.data, readers, plan.splits, device, reporter)
     if config.data.skip_unreadable:
         plan = draw_up(config, workshop, readable=pixels.rows.cpu().numpy())
 
+    scope = scope_of(config, plan.teachers, workshop.dataset(config.data), out and out / "answers", claim)
+    workshop.begin(scope)
     sampler = plan.sampler
     if sampler.batch_size != config.sampler.batch_size:
         reporter.say(
             f"batches hold {sampler.batch_size} images instead of {config.sampler.batch_size}: "
             "there are no more to fill them"
         )
-    seed = config.seed if config.view_seed is None else config.view_seed
     rows = torch.from_numpy(plan.rows).to(device)
     asked = {term.teacher for term in plan.terms if isinstance(term, DistillationTerm)}
     asked -= {term.teacher for term in plan.terms if isinstance(term, MapsTerm)}  # maps are too large to keep
@@ -183,6 +200,7 @@ def assemble(config: RunConfig, workshop: Workshop, reporter: Reporter) -> Parts
         evaluate,
         plan.classes,
         plan.final_split,
+        scope.questions,
     )
 
 

@@ -39,12 +39,11 @@ def cached_backward(task: Task, batch: Batch, pieces: int) -> dict[str, Tensor]:
     statistics = _batch_statistics(task)
     before: list[tuple[Tensor, Tensor | None]] = []
     first: list[Outputs] = []
-    taught: list[dict[str, Outputs]] = []
+    taught = [task.teach(chunk) for chunk in chunks]  # one that refuses leaves the student as it was
     with torch.no_grad():
         for chunk in chunks:
             before.append(random_state(device))
             first.append(task.outputs(chunk))
-            taught.append(task.teach(chunk))
     for buffer, value in statistics:
         buffer.copy_(value)
 

@@ -9,6 +9,7 @@ from understudy._version import __version__
 from understudy.config import RunConfig, read_yaml, to_yaml
 from understudy.errors import UserError
 from understudy.files import atomic_directory, write_text
+from understudy.training import distributed
 from understudy.training.resuming import changed_setting
 
 
@@ -30,7 +31,27 @@ def is_free(config: RunConfig, out: Path, resume: bool) -> bool:
     return False
 
 
-def claim(config: RunConfig, out: Path, fresh: bool) -> None:
+class Claim:
+    """Makes a directory the run's, the first time it is called and on every process together.
+
+    Args:
+        config: The run.
+        out: Its directory.
+        fresh: Whether the run starts anew.
+    """
+
+    def __init__(self, config: RunConfig, out: Path, fresh: bool) -> None:
+        self._work = lambda: _claim(config, out, fresh)
+        self._done = False
+
+    def __call__(self) -> None:
+        """Does it, unless it is done."""
+        if not self._done:
+            distributed.once(self._work)
+        self._done = True
+
+
+def _claim(config: RunConfig, out: Path, fresh: bool) -> None:
     """Makes the run directory, or clears what a killed process left half-written in it."""
     settings = f"# understudy {__version__}\n{to_yaml(config)}"
     if fresh:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+import numpy as np
 
 T = TypeVar("T")
 
@@ -46,3 +50,23 @@ class Shelf(Generic[T]):
             self._things[key] = make(), size
         self._things.move_to_end(key)
         return self._things[key][0]
+
+
+def key_of(*parts: object) -> str:
+    """The name of a thing that is kept, of all that decides what it is, as plain values.
+
+    Example:
+        >>> key_of("answers", {"b": 1, "a": 2})
+        '["answers", {"a": 2, "b": 1}]'
+    """
+    return json.dumps(parts, sort_keys=True)
+
+
+def digest_of(rows: np.ndarray) -> str:
+    """A short name for (n,) manifest rows in their order.
+
+    Example:
+        >>> digest_of(np.array([1, 2])) == digest_of(np.array([2, 1]))
+        False
+    """
+    return hashlib.blake2b(np.ascontiguousarray(rows, dtype=np.int64).data, digest_size=16).hexdigest()

@@ -14,6 +14,7 @@ from understudy.data.batches import Batch
 from understudy.errors import UserError
 from understudy.models.embedder import Embedder
 from understudy.models.outputs import Outputs
+from understudy.teachers import Spent
 from understudy.training import distributed
 from understudy.training.caching import (
     cached_backward,
@@ -108,6 +109,7 @@ class Loop:
         Raises:
             NotFinite: A loss part or the gradient became NaN or infinite.
             Stopped: Somebody asked for it.
+            Spent: The budget of a teacher is spent; a checkpoint is written.
         """
         self.task.train()
         copy_from_writer(self.task)
@@ -115,6 +117,10 @@ class Loop:
         take = self._taker(guard)
         try:
             asked = self._train(take, guard, StopVote(stop))
+        except Spent as spent:  # teachers are asked before anything of a step has changed
+            guard.check()
+            self.on_checkpoint(self.step, self.state())
+            raise Spent(f"{spent}; step {self.step} of {self.steps} is kept, go on with --resume") from None
         finally:
             del take  # a recorded step goes before the processes part, whose messages are in it
         if asked:

@@ -50,8 +50,12 @@ def measure(model: Embedder, config: RunConfig, pixels: Pixels, split: str, work
         describing=Describing(sees=student_sees(config)),
     )
     reference = None
-    if compares(config, manifest, split):
-        first = next(iter(config.teachers.values()))
+    first = next(iter(config.teachers.values()), None)
+    if (
+        first is not None
+        and compares(config, manifest, split)
+        and workshop.judges(first, pixels.device, rows.cpu().numpy())
+    ):
         reference = workshop.embeddings(first, pixels, rows, config.evaluation.batch_size)
     gallery, guide = None, compatible_with(config)
     if guide is not None and reference is not None:

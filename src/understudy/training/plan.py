@@ -14,7 +14,8 @@ from understudy.data.samplers import Sampler
 from understudy.errors import UserError
 from understudy.models import build_embedder
 from understudy.models.embedder import Embedder
-from understudy.teachers import Teacher
+from understudy.teachers import Teacher, joined
+from understudy.teachers.joining import judges
 from understudy.training import distributed
 from understudy.training.asking import check_questions, compares
 from understudy.training.build_terms import build_terms, default_supervised
@@ -78,9 +79,9 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
     """
     device = find_device(config.device)
     # Opening a teacher may draw random numbers, and a study opens it once: so before the seed is set.
-    teachers = {name: workshop.teacher(teacher, device) for name, teacher in config.teachers.items()}
+    opened = {name: workshop.teacher(teacher, device) for name, teacher in config.teachers.items()}
     torch.manual_seed(config.seed)
-    student = build_embedder(config.student, space=teacher_space(config, teachers)).to(device)
+    student = build_embedder(config.student, space=teacher_space(config, opened)).to(device)
     student = synchronised(student, config, device)
     dataset = workshop.dataset(config.data)
     manifest = dataset.manifest
@@ -97,6 +98,7 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
     rows = rows_of("train")
     if not len(rows):
         raise UserError(f"{config.data.source!r} has no training images: check its `split` column")
+    teachers = {name: joined(teacher, dataset, rows) for name, teacher in opened.items()}
     labels, classes = _training_labels(manifest.label_codes(), manifest.classes, rows)
     supervised = default_supervised(config, has_labels=bool(classes))
     uses_labels = bool(supervised) or config.s2sd is not None
@@ -115,7 +117,11 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
     validates = bool(config.evaluation.every) or config.evaluation.keep == "best"
     measured = {final, "val"} if validates else {final}
     check_questions(config, manifest, measured)
-    judged = {split: compares(config, manifest, split) for split in measured}
+    first = next(iter(teachers.values()), None)
+    judged = {
+        split: first is not None and compares(config, manifest, split) and judges(first, rows_of(split))
+        for split in measured
+    }
     figures = {
         split: further_names(
             measurable(manifest, rows_of(split), split, with_teacher=judged[split]),

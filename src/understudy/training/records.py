@@ -67,6 +67,7 @@ class Records:
             "best": self.best.state(),
             "sampler": self._parts.sampler.state_dict(),
             "data": self._parts.mark,
+            "questions": self._parts.questions.state_dict(),
         }
         distributed.once(
             lambda: save_checkpoint(self._checkpoints, step, whole, keep=self._config.keep_checkpoints)
@@ -84,6 +85,7 @@ class Records:
         refuse_other_images(state.get("data"), self._parts.mark, self._config.data.source)
         self.best.load_state(state["best"])
         self._parts.sampler.load_state_dict(state.get("sampler", {}))
+        self._parts.questions.load_state_dict(state.get("questions", {}))
         loop: dict[str, Any] = state["loop"]
         return loop
 

@@ -22,6 +22,9 @@ MAY_CHANGE = frozenset(
         "data.workers",
         "evaluation.batch_size",
         "keep_checkpoints",
+        "teachers.*.budget",
+        "teachers.*.rate",
+        "teachers.*.retries",
     }
 )
 """Settings that a run may go on with another value of: they say how it is computed, not what."""
@@ -95,7 +98,9 @@ def refuse_other_images(then: Mapping[str, Any] | None, now: Mapping[str, Any], 
 def _fixed(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A tree without the settings that may change."""
     return {
-        key: _fixed(value, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+        key: _fixed(value, "teachers.*." if prefix == "teachers." else f"{prefix}{key}.")
+        if isinstance(value, Mapping)
+        else value
         for key, value in tree.items()
         if prefix + key not in MAY_CHANGE
     }

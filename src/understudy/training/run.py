@@ -19,7 +19,7 @@ from understudy.training.assemble import Parts, assemble
 from understudy.training.caching import normalises_by_batch
 from understudy.training.capture import why_not
 from understudy.training.card import provenance
-from understudy.training.claiming import claim, is_free
+from understudy.training.claiming import Claim, is_free
 from understudy.training.compiling import Compilation, compiles
 from understudy.training.device import hardware
 from understudy.training.guard import NotFinite
@@ -78,10 +78,10 @@ def _execute(config: RunConfig, out: Path, resume: bool, workshop: Workshop, rep
         return finished
     with reporter, listening() as stop:
         stop.patient = False
-        parts = assemble(config, workshop, reporter)
+        claiming = Claim(config, out, fresh)
+        parts = assemble(config, workshop, reporter, out=out, claim=claiming)
         stop.patient = True
-        # only now, so that a mistake leaves nothing behind
-        distributed.once(lambda: claim(config, out, fresh))
+        claiming()  # only now, so that a mistake leaves nothing behind
         if not distributed.is_writer():
             torch.manual_seed(config.seed + distributed.rank() * 1_000_003)  # dropout of its own
         records = Records(config, parts, out, reporter)
@@ -141,6 +141,7 @@ def _finish(config: RunConfig, parts: Parts, records: Records, out: Path, starte
     records.best.restore([student, *parts.beside()])
     report = parts.evaluate(student, parts.final_split)
     device = next(student.parameters()).device
+    questions = parts.questions.counts()
 
     def write() -> None:
         summary = {
@@ -153,6 +154,7 @@ def _finish(config: RunConfig, parts: Parts, records: Records, out: Path, starte
             "steps": parts.steps,
             "batch_size": parts.batch_size,
             "images": parts.images,
+            "teacher_queries": questions,
             "seconds": round(time.monotonic() - started, 1),
             "torch": torch.__version__,
             "device": str(device),

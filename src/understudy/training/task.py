@@ -79,14 +79,16 @@ class Task(nn.Module):
         Returns:
             ``loss``, the weighted sum to minimise, and each term's unweighted value under its name.
         """
-        outputs = self.outputs(batch.items)
         known = dict(taught or {})
+        # Teachers first: one that refuses to answer then leaves the student as it was.
         known |= self.teach(batch.items, self._teachers.keys() - known.keys())
+        outputs = self.outputs(batch.items)
         return self.criterion(outputs, known, batch.labels, batch.step, batch.counts)
 
     def outputs(self, items: Items) -> Outputs:
         """What the student gives for the items, logits included where a loss needs them."""
-        return self._outputs(items)
+        # What makes images worse stays as it is written: a compiler's roundings would move JPEG's.
+        return self._outputs(items if self.sees is None else self.sees(items))
 
     def wrap(self, wrapper: Callable[[Callable[..., Outputs]], Callable[..., Outputs]] | None) -> None:
         """Lets what gives the outputs of the student and of live teachers be computed in another way.
@@ -100,7 +102,7 @@ class Task(nn.Module):
                 teacher.wrap(wrapper)
 
     def _student_outputs(self, items: Items) -> Outputs:
-        prepared = self.student.prepare(items if self.sees is None else self.sees(items))
+        prepared = self.student.prepare(items)
         with self._autocast(prepared.device):
             outputs: Outputs = self.student(prepared)
             if self.classifier is not None:
@@ -118,6 +120,13 @@ class Task(nn.Module):
     def taught_in_graph(self) -> tuple[str, ...]:
         """The teachers whose answers a CUDA graph can record; the others are asked before each replay."""
         return tuple(name for name, one in self._teachers.items() if getattr(one, "capturable", False))
+
+    def asked_again(self, count: int) -> None:
+        """Counts the questions about so many images that a replayed graph asks its teachers."""
+        for name in self.taught_in_graph():
+            count_again = getattr(self._teachers[name], "replayed", None)
+            if count_again is not None:
+                count_again(count)
 
     def set_step(self, number: int) -> None:
         """Tells every term which step comes; what changes with it is written to the device."""

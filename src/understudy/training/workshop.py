@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -11,11 +9,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from understudy.config import DataConfig, TeacherConfig
+from understudy.config import DataConfig
 from understudy.data import (
-    Augmentation,
     Dataset,
     Pixels,
     Preprocessing,
@@ -26,21 +22,19 @@ from understudy.data import (
 )
 from understudy.data.lines import RESIDENT_SHARE
 from understudy.data.memory import available_memory
-from understudy.teachers import Teacher, open_teacher
-from understudy.teachers.cached import CachedTeacher
-from understudy.teachers.protocol import View
-from understudy.training.keeping import Shelf
+from understudy.training.keeping import Shelf, digest_of, key_of
 from understudy.training.progress import Reporter
-from understudy.training.together import embed_together
+from understudy.training.remembering import Remembering
 
-_CACHE_BYTES = 2 * 1024**3
+_CACHE_BYTES = 2 * 1024**3  # of teachers' answers
 _PIXEL_SHARE = 0.5  # of the memory that is free at the beginning: sets of images that no run uses now
 
 
-class Workshop:
+class Workshop(Remembering):
     """Opens data sets and teachers once, however many runs ask for them.
 
-    Decoded images and teachers' answers are kept while there is room, see `understudy.training.keeping`.
+    Decoded images are kept while there is room, see `understudy.training.keeping`, and so are teachers'
+    answers, see `Remembering`.
 
     Example:
         >>> workshop = Workshop()
@@ -50,14 +44,14 @@ class Workshop:
     """
 
     def __init__(self) -> None:
+        super().__init__(_CACHE_BYTES)
         self._kept: dict[str, Any] = {}
         self._pixels: Shelf[Pixels] = Shelf(_pixel_bytes())
-        self._answers: Shelf[Any] = Shelf(_CACHE_BYTES)
         self._readings: WeakKeyDictionary[Pixels, str] = WeakKeyDictionary()
 
     def dataset(self, config: DataConfig) -> Dataset:
         """The data set with its validation split, and the labels that may be used."""
-        key = _key("dataset", config.model_dump(mode="json"))
+        key = key_of("dataset", config.model_dump(mode="json"))
         if key not in self._kept:
             dataset = self._source(config.source)
             manifest = dataset.manifest
@@ -97,8 +91,8 @@ class Workshop:
         resize = config.resize or largest.resize
         channels = max(pre.channels for pre in wishes)
         rows = np.unique(np.concatenate([dataset.manifest.rows(split) for split in splits]))
-        reading = _key(config.source, [*resize, largest.mode, largest.interpolation, channels])
-        key = _key(reading, config.skip_unreadable, config.resident, str(device), _digest(rows))
+        reading = key_of(config.source, [*resize, largest.mode, largest.interpolation, channels])
+        key = key_of(reading, config.skip_unreadable, config.resident, str(device), digest_of(rows))
 
         def decode() -> Pixels:
             reporter.start("decode", total=len(rows))
@@ -125,61 +119,11 @@ class Workshop:
         self._readings[pixels] = reading
         return pixels
 
-    def teacher(self, config: TeacherConfig, device: torch.device) -> Teacher:
-        """An opened teacher."""
-        key = _key("teacher", config.reference, str(device))
-        if key not in self._kept:
-            self._kept[key] = open_teacher(config.reference, device=device)
-        kept: Teacher = self._kept[key]
-        return kept
-
-    def remembering(
-        self,
-        config: TeacherConfig,
-        augmentation: Augmentation,
-        seed: int,
-        view: View,
-        pixels: Pixels,
-        rows: Tensor,
-        reporter: Reporter,
-    ) -> Teacher:
-        """The teacher with its answers kept, where its views repeat and the answers fit in memory."""
-        teacher = self.teacher(config, pixels.device)
-        repeats = view == "clean" or (view == "same" and (augmentation.off or augmentation.num_views))
-        views = 1 if view == "clean" or augmentation.off else augmentation.num_views or 1
-        size = len(rows) * views * _answer_bytes(teacher)
-        if not repeats or size > self._answers.room:
-            return teacher
-        recipe = augmentation.model_dump(mode="json") if view == "same" else {}
-
-        def ask() -> CachedTeacher:
-            cached = CachedTeacher(teacher, augmentation, seed, view)
-            reporter.start(f"teacher's answers ({teacher.name})", total=len(rows) * views)
-            cached.fill(pixels.gather, rows, progress=reporter.tick)
-            reporter.stop()
-            return cached
-
-        key = _key("answers", config.reference, self._seen(pixels, rows), recipe, seed, view)
-        answers: CachedTeacher = self._answers.get(key, size, ask)
-        return answers
-
-    def embeddings(self, config: TeacherConfig, pixels: Pixels, rows: Tensor, batch_size: int) -> Tensor:
-        """The teacher's embeddings of clean images, for measuring agreement with it."""
-        teacher = self.teacher(config, pixels.device)
-        key = _key("embeddings", config.reference, self._seen(pixels, rows))
-        embeddings: Tensor = self._answers.get(
-            key,
-            len(rows) * teacher.dim * 4,
-            lambda: embed_together(teacher, pixels, rows, batch_size=batch_size),
-        )
-        return embeddings
-
-    def _seen(self, pixels: Pixels, rows: Tensor) -> list[str]:
-        """What a teacher is shown: which images at which size, whatever others are held beside them."""
-        return [self._readings[pixels], str(pixels.device), _digest(rows.cpu().numpy())]
+    def _read_as(self, pixels: Pixels) -> str:
+        return self._readings[pixels]
 
     def _source(self, source: str) -> Dataset:
-        key = _key("source", source)
+        key = key_of("source", source)
         if key not in self._kept:
             self._kept[key] = open_dataset(source)
         kept: Dataset = self._kept[key]
@@ -188,17 +132,3 @@ class Workshop:
 
 def _pixel_bytes() -> int:
     return int(_PIXEL_SHARE * (available_memory() or 2**35))
-
-
-def _answer_bytes(teacher: Teacher) -> int:
-    """What the answers for one view take: an embedding and, of a classifier, its logits."""
-    classes = len(teacher.classes or ()) if "logits" in teacher.supplies else 0
-    return 4 * (teacher.dim + classes)
-
-
-def _digest(rows: np.ndarray) -> str:
-    return hashlib.blake2b(np.ascontiguousarray(rows, dtype=np.int64).data, digest_size=16).hexdigest()
-
-
-def _key(*parts: object) -> str:
-    return json.dumps(parts, sort_keys=True)

@@ -1,0 +1,61 @@
+"""What it takes to know a teacher again: hashes of what decides its answers."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from understudy.teachers.limited import LimitedTeacher
+from understudy.teachers.live import LiveTeacher
+from understudy.teachers.onnx import OnnxTeacher
+from understudy.teachers.protocol import Teacher
+from understudy.teachers.stored import TableTeacher
+
+
+def identity(teacher: Teacher) -> dict[str, Any]:
+    """Facts about a teacher, as plain values.
+
+    Args:
+        teacher: A teacher.
+
+    Returns:
+        ``preprocessing``, if it has one, and ``sha256``: of a model's weights or of an ONNX file; of stored
+        answers ``fingerprint``. Nothing can be known of a function.
+
+    Example:
+        >>> from understudy.models import build_embedder
+        >>> sorted(identity(LiveTeacher(build_embedder("smallconv_8"))))
+        ['preprocessing', 'sha256']
+    """
+    if isinstance(teacher, LimitedTeacher):
+        return identity(teacher.teacher)
+    facts: dict[str, Any] = {}
+    pre = getattr(teacher, "preprocessing", None)
+    if pre is not None:
+        facts["preprocessing"] = pre.model_dump(mode="json")
+    if isinstance(teacher, LiveTeacher):
+        facts["sha256"] = hash_of_weights(teacher.model)
+    elif isinstance(teacher, OnnxTeacher):
+        facts["sha256"] = hash_of_file(teacher.graph.path)
+    elif isinstance(teacher, TableTeacher):
+        facts["fingerprint"] = teacher.table.fingerprint
+    return facts
+
+
+def hash_of_file(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_of_weights(model: nn.Module) -> str:
+    """SHA-256 of a model's parameters and buffers, names included."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
