@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -143,3 +146,18 @@ def test_lists_of_a_set_without_structure_say_more_too() -> None:
     vectors = F.normalize(torch.randn(600, 16, generator=torch.Generator().manual_seed(1)), dim=1)
     near, random = informative(made(vectors), vectors), informative(Unlabelled(ROWS, 64, seed=0), vectors)
     assert all(one > other for one, other in zip(near, random, strict=True))
+
+
+def test_the_page_says_what_was_found() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "data-efficient.md").read_text(encoding="utf-8")
+    (paragraph,) = re.findall(r"^On 600 vectors in 60 clusters.*$", page, re.MULTILINE)
+    random, near, spread, flat_random, flat_near = map(
+        float, re.findall(r"(\d+(?:\.\d+)?) (?:%|times)", paragraph)
+    )
+    flat = F.normalize(torch.randn(600, 16, generator=torch.Generator().manual_seed(1)), dim=1)
+    for vectors, wanted in ((clusters(), (random, near)), (flat, (flat_random, flat_near))):
+        found = informative(made(vectors), vectors), informative(Unlabelled(ROWS, 64, seed=0), vectors)
+        assert 100 * found[1][2] == pytest.approx(wanted[0], abs=1.5)
+        assert 100 * found[0][2] == pytest.approx(wanted[1], abs=1.5)
+        if vectors is not flat:
+            assert found[0][0] / found[1][0] == pytest.approx(spread, abs=0.1)

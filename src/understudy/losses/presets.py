@@ -46,7 +46,7 @@ PRESETS: dict[str, dict[str, list[dict[str, Any]]]] = {
                 "name": "interpolated",
                 "weight": None,
                 "args": {
-                    "loss": {"name": "hard_darkrank", "args": {}},
+                    "loss": {"name": "similarity_kl"},
                     "mixes": 1.0,
                     "renormalize": True,
                 },
