@@ -91,7 +91,7 @@ def test_what_does_not_fit_into_memory_is_refused_before_anything_is_read(
         decode_all(lambda _: pytest.fail("read"), range(20_000), resize=(224, 224))
     assert str(caught.value) == (
         "20,000 decoded images of 224 × 224 × 3 need 3.0 GB of memory and 2.0 GB are free: choose a smaller "
-        "resize, fewer images or a larger machine"
+        "resize, or pack them (understudy prepare --pack), which reads them from the disk as they are needed"
     )
     monkeypatch.setattr(module, "available_memory", lambda: None)
     assert len(decode_all(read, range(3), resize=(2, 2))) == 3

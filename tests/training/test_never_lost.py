@@ -256,3 +256,23 @@ def test_images_of_other_classes_are_other_images(make_images: Callable[..., Pat
             refuse_other_images(mark, other, "birds")
     refuse_other_images(None, mark, "birds")  # a checkpoint of an older version
     refuse_other_images(mark, fingerprint(manifest, ("val", "train"), held), "birds")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("bf16", 1e-2)])
+def test_on_a_gpu_a_resumed_run_has_the_losses_of_a_whole_one(
+    value: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, tolerance: float
+) -> None:
+    on_gpu = config({**value, "device": "cuda", "precision": precision, "steps": 12, "supervised": []})
+    execute(on_gpu, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Records, "evaluate", at_call(3, Records.evaluate, KeyboardInterrupt()))
+        execute(on_gpu, tmp_path / "run")
+    execute(on_gpu, tmp_path / "run", resume=True)
+    losses = [
+        [line["loss"] for line in result(tmp_path / name)["lines"] if "loss" in line]
+        for name in ("whole", "run")
+    ]
+    assert len(losses[0]) == len(losses[1]) == 12
+    assert losses[0] == pytest.approx(losses[1], rel=tolerance)

@@ -161,5 +161,6 @@ def _refuse_too_many(count: int, channels: int, height: int, width: int) -> None
     if have is not None and need > 0.8 * have:
         raise UserError(
             f"{count:,} decoded images of {height} × {width} × {channels} need {need / 1e9:.1f} GB of memory "
-            f"and {have / 1e9:.1f} GB are free: choose a smaller resize, fewer images or a larger machine"
+            f"and {have / 1e9:.1f} GB are free: choose a smaller resize, or pack them (understudy prepare "
+            "--pack), which reads them from the disk as they are needed"
         )
