@@ -68,10 +68,8 @@ class Stream:
         if buffer is None:
             return self._lines.images(words)
         self._send(words, buffer)
-        for (
-            later,
-            behind,
-        ) in self._asked:  # what is ready already goes along, beside what will be computed now
+        # What is ready already goes along, to be copied beside what will be computed now.
+        for later, behind in self._asked:
             if behind is None or not later.done() or later.exception() is not None:
                 break
             self._send(later.result(), behind)
