@@ -145,6 +145,7 @@ def test_each_training_image_is_asked_about_once(
     assert len(asked) == 12
     summary = json.loads((run.path / "summary.json").read_text())
     assert summary["images"] == 12
+    assert summary["teacher_queries"] == {"main": 12}
     assert "recall@1" in run.metrics  # by the labels of other classes; the teacher was not asked
     assert not any(name.startswith("neighbour_overlap") for name in run.metrics)
 
@@ -155,6 +156,15 @@ def test_without_labels_the_teacher_judges_within_the_limit(
     run = execute(few(flat, 20), tmp_path / "run")
     assert len(asked) == len(set(asked)) == 20  # 16 to learn from, 4 to be judged by
     assert list(run.metrics) == ["neighbour_overlap@3"]
+
+
+def test_batches_of_neighbourhoods_ask_nothing_more(
+    few: Callable[..., RunConfig], taught: Path, tmp_path: Path, asked: list[int]
+) -> None:
+    sampler = {"kind": "teacher_knn", "batch_size": 8, "neighbours": 3}
+    execute(few(taught / "images", 12, sampler=sampler), tmp_path / "run")
+    assert len(set(asked)) == 12
+    assert len(asked) == 12
 
 
 def test_a_run_of_neighbourhoods_has_the_teacher_s_in_its_batches(
