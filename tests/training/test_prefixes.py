@@ -132,7 +132,7 @@ def test_a_loss_on_labels_has_a_part_of_its_own_for_every_length() -> None:
 
     def of(dim: int) -> float:
         rows = torch.from_numpy(unit(double(step.outputs["embedding"])[:, :dim]))
-        return float(by_dim[dim].double()(rows, step.labels))
+        return by_dim[dim].double()(rows, step.labels).item()
 
     value = term(step).item()
     assert value == pytest.approx(at_every_length(of), rel=1e-4)
@@ -143,7 +143,7 @@ def test_l_softmax_takes_prefixes_as_they_are() -> None:
     assert isinstance(term, SupervisedTerm)
     step = a_step()
     by_dim = dict(zip((8, 2, 5), (term.loss, *term.nested), strict=True))
-    expected = at_every_length(lambda dim: float(by_dim[dim](step.outputs["raw"][:, :dim], step.labels)))
+    expected = at_every_length(lambda dim: by_dim[dim](step.outputs["raw"][:, :dim], step.labels).item())
     assert term(step).item() == pytest.approx(expected, rel=1e-5)
 
 
