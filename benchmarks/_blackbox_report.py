@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from _blackbox_rows import LABELS, MIXED, RELATIVE, row_name
+from _blackbox_rows import FEW, LABELS, MIXED, RELATIVE, row_name
 
 from understudy.study.config import slug
 from understudy.study.statistics import mean_and_deviation, paired_test
@@ -122,7 +122,9 @@ def _conditions(results: Mapping[str, Any]) -> str:
         + chosen
         + f"Mean ± standard deviation over {results['seeds']} seeds, in percent; a seed decides the weights, "
         "the batches and which images make up the share, drawn without a look at labels. "
-        f"`{LABELS}` has the labels of those images and no teacher; all others have no label. "
+        f"`{LABELS}` has the labels of those images and no teacher; all others have no label. Its "
+        f"batches hold four images a class, two where the share is {100 * FEW:g} % or less and hardly any class "
+        "has more. "
         f"{results['hardware']}, understudy {results['version']}."
     )
 

@@ -11,6 +11,9 @@ from understudy.config import merge
 from understudy.losses import LOSSES
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.25, 1.0)
+FEW = 0.1
+"""Up to this share few classes have more than two images: labelled batches hold two a class, not four."""
+
 LABELS, RELATIVE, MIXED = "labels alone", "relative", "relative + mixtures"
 KNN, KNN_MIXED = "relative, teacher's neighbourhoods", "relative + mixtures, teacher's neighbourhoods"
 KL, KL_MIXED = "similarity KL", "similarity KL + mixtures"
@@ -101,7 +104,7 @@ def study(
     base = {
         "data": {"source": setting.source},
         "teachers": {"main": "table:table"},
-        "sampler": {"batch_size": 128, "images_per_class": 4},
+        "sampler": {"batch_size": 128},
         "schedule": {"name": "cosine", "warmup": 0.1},
         "steps": steps,
         "checkpoint_every": steps,
@@ -139,11 +142,10 @@ def _rows(
         "among": [{"optim": {"lr": rate}} for rate in setting.rates],
     }
     for fraction in fractions:
+        few = fraction <= FEW
         for method, config in rows.items():
-            row = {
-                "name": row_name(method, fraction),
-                "config": merge(config, {"data": {"fraction": fraction}}),
-            }
+            share = {"data": {"fraction": fraction}, "sampler": {"images_per_class": 2 if few else 4}}
+            row = {"name": row_name(method, fraction), "config": merge(config, share)}
             yield {**row, "choose": choose} if len(setting.rates) > 1 else row
 
 
