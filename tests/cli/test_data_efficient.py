@@ -126,3 +126,27 @@ def test_a_file_comes_before_a_recipe_of_its_name(
     (here / "data_efficient").write_text("losses: [pkt]\nsupervised: []\n")
     assert command("distill", "data_efficient", *words, "--out", "run").status == 0
     assert [loss["name"] for loss in written(here / "run")["losses"]] == ["pkt"]
+
+
+def test_a_table_of_another_dimension_teaches_by_neighbourhoods_a_student_that_sees_less(
+    command: Command, words: tuple[object, ...], taught: Path, here: Path
+) -> None:
+    made = command("embed", taught / "teacher" / "model", taught / "images", "-o", "answers")
+    assert made.status == 0, made.err
+    done = command(
+        *("distill", "data_efficient", *words, "--teacher", "table:answers", "--fraction", 0.5),
+        *("--sampler.kind", "teacher_knn", "--sampler.neighbours", 3, "--student-view.scale", 0.5),
+        *("--out", "run"),
+    )
+    assert done.status == 0, done.err
+    assert images(here / "run") == 18
+    summary = json.loads((here / "run" / "summary.json").read_text())
+    assert "neighbour_overlap@10" in summary["metrics"]  # the table has the evaluation images: asking is free
+    model = understudy.load(here / "run" / "model")
+    assert model.dim == 8  # the table's vectors have 12 numbers
+    again = command(
+        *("distill", "data_efficient", *words, "--teacher", "table:answers", "--fraction", 0.5),
+        *("--sampler.kind", "teacher_knn", "--sampler.neighbours", 3, "--student-view.scale", 0.5),
+        *("--out", "run", "--resume"),
+    )
+    assert again.status == 0, again.err

@@ -186,7 +186,11 @@ def test_a_run_of_neighbourhoods_has_the_teacher_s_in_its_batches(
     vectors = teacher.embed(pixels.items(torch.from_numpy(rows)))
     scores = (vectors @ vectors.T).fill_diagonal_(-torch.inf)
     nearest = rows[scores.topk(3).indices.numpy()]
-    batch = next(parts.batches(0)).items.rows.numpy()
+    stream = parts.batches(0)
+    batches = [next(stream).items.rows.numpy() for _ in range(7)]
+    later = next(assemble(given, Workshop(), Reporter(quiet=True)).batches(6)).items.rows.numpy()
+    assert np.array_equal(later, batches[6])  # a resumed run goes on with the same neighbourhoods
+    batch = batches[0]
     assert set(batch[1:4]) == set(nearest[np.flatnonzero(rows == batch[0])[0]])
 
 
