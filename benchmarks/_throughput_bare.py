@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
 
 import torch
 from _losses_gpu import Call, capture
-from _losses_table import Line, in_short, say
+from _losses_table import Line, in_short
 from _throughput_setting import PER_CLASS, Setting
-from torch import Tensor
 
 from understudy.losses import MultiSimilarity, SimilarityKL
 from understudy.models import Embedder
@@ -21,20 +19,21 @@ AS_IT_IS, RECORDED, COMPILED, BOTH = "as it is", "recorded", "compiled", "compil
 class Bare:
     """A student with what trains it, and nothing else.
 
+    Networks and losses are compiled once, when they are first needed.
+
     Args:
         setting: The network and the sizes.
-        compiles: Whether to try ``torch.compile`` too; the student is then compiled once, when it is first
-            needed.
 
     Attributes:
         ways: The ways there are.
         best: The fastest of them without a teacher, once it is known.
     """
 
-    def __init__(self, setting: Setting, *, compiles: bool = False) -> None:
+    def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.ways = (AS_IT_IS, *((RECORDED,) if setting.cuda else ()))
-        if compiles:
+        if setting.compiles:
+            torch._dynamo.reset()  # noqa: SLF001 (an earlier row's sizes and networks are over)
             self.ways += (COMPILED, *((BOTH,) if setting.cuda else ()))
         self._student = setting.embedder(setting.student).train()
         pre = self._student.preprocessing
@@ -45,18 +44,14 @@ class Bare:
         self._optimiser = torch.optim.AdamW(
             self._student.parameters(), lr=1e-3, fused=True, capturable=setting.cuda
         )
-        self._compiled: Callable[[Tensor], Tensor] | None = None
         self.best: str | None = None
 
-    def ceiling(
-        self, line: Line, teacher: Embedder | None = None, *, compile_teacher: bool = False
-    ) -> dict[str, float]:
+    def ceiling(self, line: Line, teacher: Embedder | None = None) -> dict[str, float]:
         """Images/s in the fastest way, then in each; what went wrong in one is noted in the line.
 
         Args:
             line: The line that is measured.
             teacher: Asked about the batch in every step, if given.
-            compile_teacher: Whether the compiled ways compile the teacher as well.
         """
         rates: dict[str, float] = {}
         memory: dict[str, float] = {}
@@ -64,7 +59,7 @@ class Bare:
         for way in self.ways if teacher is None else self._fast():
             reset_peak(self.setting)
             try:
-                found = self._rounds(way, teacher, compile_teacher=compile_teacher)
+                found = self._rounds(way, teacher)
             except Exception as error:  # noqa: BLE001 (the other ways are still measured)
                 wrong.append(f"{way}: {in_short(error)}")
             else:
@@ -78,14 +73,15 @@ class Bare:
             self.best = best
         return {"images/s": rates[best], **rates, "GB at most": memory[best]}
 
-    def step(self, way: str, teacher: Embedder | None = None, *, compile_teacher: bool = False) -> Call:
+    def step(self, way: str, teacher: Embedder | None = None) -> Call:
         """One training step in one of the ways."""
-        compiled = way in (COMPILED, BOTH)
-        network = self._compile() if compiled else self._student.embed
-        ask: Callable[[Tensor], Tensor] | None = None if teacher is None else teacher.embed
-        if compiled and compile_teacher and ask is not None:
-            ask = torch.compile(ask, dynamic=False)
         loss, kl = MultiSimilarity(), SimilarityKL()
+        network, ask = self._student.embed, None if teacher is None else teacher.embed
+        if way in (COMPILED, BOTH):
+            loss.compile(dynamic=False)
+            kl.compile(dynamic=False)
+            network = torch.compile(network, dynamic=False)
+            ask = None if ask is None else torch.compile(ask, dynamic=False)
 
         def take() -> None:
             self._optimiser.zero_grad(set_to_none=True)
@@ -108,16 +104,8 @@ class Bare:
             return self.ways
         return tuple(way for way in self.ways if way in (RECORDED, self.best))
 
-    def _rounds(self, way: str, teacher: Embedder | None, *, compile_teacher: bool) -> list[float]:
-        step = self.step(way, teacher, compile_teacher=compile_teacher)
-        return rates(step, self.setting.batch, self.setting)
-
-    def _compile(self) -> Callable[[Tensor], Tensor]:
-        if self._compiled is None:
-            torch._dynamo.reset()  # noqa: SLF001 (sizes that an earlier row had would make this one's dynamic)
-            say(f"compiling {self.setting.name}")
-            self._compiled = torch.compile(self._student.embed, dynamic=False)
-        return self._compiled
+    def _rounds(self, way: str, teacher: Embedder | None) -> list[float]:
+        return rates(self.step(way, teacher), self.setting.batch, self.setting)
 
 
 def rates(step: Call, images: int, setting: Setting, count: int | None = None) -> list[float]:

@@ -18,16 +18,9 @@ from understudy.training.task import Task
 
 
 class Grid:
-    """The groups of the rows (a) to (d).
+    """The groups of the rows (a) to (d)."""
 
-    Args:
-        compiles: Whether ceilings try ``torch.compile`` too.
-        compile_teachers: Whether they compile the teacher as well.
-    """
-
-    def __init__(self, *, compiles: bool = False, compile_teachers: bool = False) -> None:
-        self._compiles = compiles
-        self._compile_teachers = compile_teachers
+    def __init__(self) -> None:
         self._bare: tuple[Setting, Bare] | None = None
 
     def groups(self, settings: Sequence[Setting], teachers: Sequence[str]) -> Iterator[Group]:
@@ -74,7 +67,7 @@ class Grid:
             return bare.step(bare.best or AS_IT_IS, teacher)
 
         def together(line: Line) -> dict[str, float]:
-            return bare.ceiling(line, teacher, compile_teacher=self._compile_teachers)
+            return bare.ceiling(line, teacher)
 
         def distilled() -> Task:
             return build(setting, [on_labels(), from_teacher()], live(setting, backbone))
@@ -91,7 +84,7 @@ class Grid:
         """The bare student, kept from one group to the next so that it is compiled once."""
         if self._bare is None or self._bare[0] != setting:
             self._bare = None  # the memory first
-            self._bare = setting, Bare(setting, compiles=self._compiles)
+            self._bare = setting, Bare(setting)
         return self._bare[1]
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
+from _losses_table import say
 from _throughput_bare import peak, reset_peak
 from _throughput_setting import DIM, PER_CLASS, Images, Setting
 from torch.nn.functional import normalize
@@ -19,6 +20,7 @@ from understudy.teachers import LiveTeacher, Teacher
 from understudy.teachers.cached import CachedTeacher
 from understudy.training import distributed
 from understudy.training.capture import why_not
+from understudy.training.compiling import Compilation
 from understudy.training.loop import Loop
 from understudy.training.optim import build_optimiser
 from understudy.training.task import Task
@@ -105,6 +107,7 @@ def train(
         batches(setting, images, rank=rank, world=world),
         steps=(setting.rounds + 1) * steps,
         rate=lambda _: 1.0,
+        compilation=Compilation(task, say) if setting.compiles and setting.cuda else None,
         graph=why_not(setting.device, pieces=1, task=task) is None,
         log_every=steps,
         checkpoint_every=(setting.rounds + 2) * steps,

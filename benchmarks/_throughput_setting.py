@@ -31,6 +31,7 @@ class Setting:
         seconds: How long a round of a measurement takes.
         images: How many images lie on the device, at most.
         rounds: How many rounds a measurement is the median of, besides one to warm up.
+        compiles: Whether the bare step tries ``torch.compile``, and on a GPU the package's loop uses it.
     """
 
     student: str
@@ -40,6 +41,7 @@ class Setting:
     seconds: float = 0.4
     images: int = 16_384
     rounds: int = 3
+    compiles: bool = False
 
     @property
     def cuda(self) -> bool:

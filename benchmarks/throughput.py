@@ -30,6 +30,7 @@ except ModuleNotFoundError:  # a checkout on a machine where the package is not 
 
 from _throughput_grid import Grid
 from _throughput_plain import files_group
+from _throughput_prepare import prepare
 from _throughput_s2sd import s2sd_group
 from _throughput_setting import Setting
 from _throughput_several import Several
@@ -54,6 +55,7 @@ def main() -> None:
     arguments = parsed(several=world > 1)
     cuda = arguments.device == "cuda"
     device = torch.device("cuda", distributed.local_rank()) if cuda else torch.device("cpu")
+    torch._dynamo.config.recompile_limit = 64  # noqa: SLF001 (many networks run through the same functions)
     if cuda:
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True
@@ -68,11 +70,22 @@ def main() -> None:
         stops=world > 1,
     )
     settings = [
-        Setting(student, batch, size, device, arguments.seconds, arguments.images, arguments.rounds)
+        Setting(
+            student,
+            batch,
+            size,
+            device,
+            arguments.seconds,
+            arguments.images,
+            arguments.rounds,
+            arguments.compile,
+        )
         for size in arguments.sizes
         for batch in arguments.batches
         for student in arguments.students
     ]
+    if rank == 0 and arguments.compile and arguments.compile_jobs:
+        prepare(Path(__file__), arguments, arguments.compile_jobs)
     if world > 1:
         several = Several(settings, arguments.teachers, world=world, first=rank == 0)
         with distributed.launched():
@@ -80,14 +93,17 @@ def main() -> None:
         return
     if arguments.merge is not None:
         sheet.merge(arguments.merge)
+    mine, of = arguments.share
+    settings = settings[mine::of]
+    turn = mine % len(arguments.teachers)  # side by side, processes do not begin with one teacher
+    arguments.teachers = arguments.teachers[turn:] + arguments.teachers[:turn]
     sheet.run(groups(arguments, settings), only=arguments.only, until=arguments.until)
 
 
 def groups(arguments: argparse.Namespace, settings: list[Setting]) -> Iterator[Group]:
     """What there is to measure with one process, in order."""
     if "grid" in arguments.parts:
-        grid = Grid(compiles=arguments.compile, compile_teachers=arguments.compile_teachers)
-        yield from grid.groups(settings, arguments.teachers)
+        yield from Grid().groups(settings, arguments.teachers)
     if "files" in arguments.parts:
         yield files_group(settings[0], arguments.files, arguments.workers)
     if "s2sd" in arguments.parts:
@@ -117,7 +133,10 @@ def parsed(*, several: bool) -> argparse.Namespace:
         "--workers", type=int, default=os.cpu_count() or 1, help="processes that decode in (e)"
     )
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="try no torch.compile")
-    parser.add_argument("--compile-teachers", action="store_true", help="compile teachers in ceilings, too")
+    parser.add_argument(
+        "--compile-jobs", type=int, default=0, help="fill the compiler's cache with so many processes first"
+    )
+    parser.add_argument("--share", type=_share, default=(0, 1), help="1/4: every fourth, from the second on")
     arguments = parser.parse_args()
     cuda = arguments.device == "cuda"
     arguments.out = arguments.out or Path(
@@ -134,6 +153,11 @@ def parsed(*, several: bool) -> argparse.Namespace:
 
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",")]
+
+
+def _share(text: str) -> tuple[int, int]:
+    mine, of = text.split("/")
+    return int(mine), int(of)
 
 
 def _sizes(text: str) -> list[tuple[int, int]]:

@@ -183,7 +183,7 @@ def test_the_loop_is_timed_by_its_images_and_without_what_is_between(monkeypatch
 def test_the_ceiling_is_the_fastest_way_and_a_failing_way_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     module = load("_throughput_bare")
     line = load("_losses_table").Line("ceiling")
-    bare = module.Bare(setting(), compiles=True)
+    bare = module.Bare(setting(compiles=True))
     assert bare.ways == ("as it is", "compiled")
     speeds = {"as it is": [5.0, 7.0, 6.0], "compiled": [9.0, 8.0, 1.0]}
     monkeypatch.setattr(bare, "_rounds", lambda way, *_, **__: speeds[way])
@@ -194,6 +194,39 @@ def test_the_ceiling_is_the_fastest_way_and_a_failing_way_is_noted(monkeypatch: 
     del speeds["compiled"]
     assert bare.ceiling(line)["images/s"] == 6.0
     assert line.note == "compiled: KeyError: 'compiled'"
+
+
+def test_what_is_compiled_ahead_is_every_row_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    module, seen = load("_throughput_prepare"), []
+
+    class Process:
+        def __init__(self, words: list[str], **settings: Any) -> None:
+            assert "WORLD_SIZE" not in settings["env"]
+            seen.append(words)
+
+        def wait(self) -> None:
+            pass
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(module.subprocess, "Popen", Process)
+    script = load("throughput")
+    two = ["--students", "smallconv_8,smallconv_16", "--sizes", "40x40,48x24"]
+    monkeypatch.setattr(
+        sys, "argv", ["throughput.py", *TINY, *two, "--merge", str(tmp_path / "earlier.json")]
+    )
+    module.prepare(Path("throughput.py"), script.parsed(several=False), 3)
+    asked = []
+    for words in seen:
+        monkeypatch.setattr(sys, "argv", words[1:])
+        arguments = script.parsed(several=False)
+        mine, of = arguments.share
+        every = [(size, student) for size in arguments.sizes for student in arguments.students]
+        asked += every[mine::of]
+        assert arguments.compile_jobs == 0
+        assert arguments.parts == ["grid"]
+        assert arguments.merge == tmp_path / "earlier.json"
+        assert not arguments.out.parent.exists()
+    assert sorted(asked) == sorted(itertools.product([(40, 40), (48, 24)], ["smallconv_8", "smallconv_16"]))
 
 
 def test_bare_heads_change_nothing_and_are_differentiated() -> None:
