@@ -18,13 +18,14 @@ from understudy.config import RunConfig, parse
 from understudy.data.batches import Batch
 from understudy.data.items import Items
 from understudy.losses import LOSSES, build_loss
-from understudy.models import build_embedder
+from understudy.models import Projection, build_embedder
 from understudy.teachers import LiveTeacher
 from understudy.training import distributed
 from understudy.training.build_terms import build_terms
 from understudy.training.caching import cached_backward
 from understudy.training.draws import Draws
 from understudy.training.gathering import gather, mean_gradients, sizes
+from understudy.training.prefixes import Prefixes
 from understudy.training.step import Step
 from understudy.training.task import Task
 from understudy.training.terms import DistillationTerm, SupervisedTerm, Term
@@ -66,6 +67,30 @@ def terms() -> dict[str, Term]:
         elif entry.supervised and entry.inputs == ("embedding", "labels"):
             loss = build_loss(name, {}, num_classes=CLASSES, dim=DIM)
             built[name] = SupervisedTerm(name, loss, "embedding", 1.0)
+    return built | nested_terms()
+
+
+def nested_terms() -> dict[str, Term]:
+    """Terms at two lengths of the embedding, those on coordinates through a projection."""
+    built: dict[str, Term] = {}
+    for name in ("relative_teacher", "absolute_teacher", "contextual_similarity", "proxy_anchor"):
+        torch.manual_seed(3)
+        entry, prefixes = LOSSES[name], Prefixes((4,), (1.0, 3.0))
+        if entry.supervised:
+            loss, nested = (build_loss(name, {}, num_classes=CLASSES, dim=dim) for dim in (DIM, 4))
+            term: Term = SupervisedTerm(name, loss, "embedding", 1.0, prefixes=prefixes, nested=[nested])
+        else:
+            term = DistillationTerm(
+                name,
+                build_loss(name, {}),
+                "embedding",
+                "main",
+                1.0,
+                relational=not entry.per_row,
+                projection=Projection(DIM, DIM, normalize=True) if entry.equal_dims else None,
+                prefixes=prefixes,
+            )
+        built[f"{name} at two lengths"] = term
     return built
 
 
@@ -78,8 +103,11 @@ def batch(equal_dims: bool) -> tuple[Tensor, Tensor, Tensor]:
     return student, teacher, torch.arange(rows) % CLASSES
 
 
-def value_and_gradient(term: Term, rank: int, world: int) -> tuple[Tensor, Tensor]:
-    """What data-parallel training would make of the loss: averages over the processes."""
+def value_and_gradient(term: Term, rank: int, world: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What data-parallel training would make of the loss: averages over the processes.
+
+    The value, the gradient of the rows and that of the term's own parameters.
+    """
     entry = LOSSES[term.name]
     student, teacher, labels = batch(entry.equal_dims)
     start = sum(COUNTS[world][:rank])
@@ -89,14 +117,14 @@ def value_and_gradient(term: Term, rank: int, world: int) -> tuple[Tensor, Tenso
     value = term(step)
     value.backward()
     assert leaf.grad is not None
-    return value.detach(), leaf.grad / world
+    own = [p.grad.flatten() for p in term.parameters() if p.grad is not None]
+    return value.detach(), leaf.grad / world, torch.cat([torch.zeros(1), *own])
 
 
 def _every_loss(rank: int, world: int, folder: Path) -> None:
     results: dict[str, Any] = {}
     for name, term in terms().items():
-        value, gradient = value_and_gradient(term, rank, world)
-        results[name] = (value, gradient)
+        results[name] = value_and_gradient(term, rank, world)
     torch.save(results, folder / f"{rank}.pt")
 
 
@@ -107,8 +135,10 @@ def test_every_loss_gives_the_gradient_of_one_process(world: int, tmp_path: Path
     pieces = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
     checked = 0
     for name, term in terms().items():
-        value, gradient = value_and_gradient(term, 0, 1)
+        value, gradient, own = value_and_gradient(term, 0, 1)
         together = torch.cat([piece[name][1] for piece in pieces])
+        mean_own = torch.stack([piece[name][2] for piece in pieces]).mean(0)
+        assert torch.allclose(mean_own, own, atol=1e-5, rtol=1e-4), name
         mean_value = torch.stack([piece[name][0] for piece in pieces]).mean()
         assert torch.allclose(together, gradient, atol=1e-5, rtol=1e-5), name
         assert torch.allclose(mean_value, value, atol=1e-5, rtol=1e-5), name

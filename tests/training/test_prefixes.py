@@ -132,7 +132,7 @@ def test_a_loss_on_labels_has_a_part_of_its_own_for_every_length() -> None:
 
     def of(dim: int) -> float:
         rows = torch.from_numpy(unit(double(step.outputs["embedding"])[:, :dim]))
-        return by_dim[dim].double()(rows, step.labels).item()
+        return float(by_dim[dim].double()(rows, step.labels).detach())
 
     value = term(step).item()
     assert value == pytest.approx(at_every_length(of), rel=1e-4)
