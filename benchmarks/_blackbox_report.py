@@ -123,8 +123,8 @@ def _conditions(results: Mapping[str, Any]) -> str:
         + f"Mean ± standard deviation over {results['seeds']} seeds, in percent; a seed decides the weights, "
         "the batches and which images make up the share, drawn without a look at labels. "
         f"`{LABELS}` has the labels of those images and no teacher; all others have no label. Its "
-        f"batches hold four images a class, two where the share is {100 * FEW:g} % or less and hardly any class "
-        "has more. "
+        f"batches hold four images a class, two where the share is {100 * FEW:g} % or less and hardly any "
+        "class has more. "
         f"{results['hardware']}, understudy {results['version']}."
     )
 
