@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from understudy.data.samplers import BatchStream, ClassBalanced
 from understudy.data.store import pack
 from understudy.data.streaming import AHEAD, Stream
 from understudy.errors import UserError
+from understudy.training.progress import Reporter
 from understudy.training.run import execute
 
 CPU = torch.device("cpu")
@@ -229,3 +231,27 @@ def test_a_run_that_streams_ends_at_the_same_bits(
         run = execute(parse(RunConfig, value, where="test"), tmp_path / resident)
         written.append((run.metrics, (run.path / "model" / "model.safetensors").read_bytes()))
     assert written[0] == written[1] == written[2]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("graph", ["auto", "off"])
+def test_on_a_gpu_what_does_not_fit_is_streamed_and_said(
+    tmp_path: Path,
+    settings: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    graph: str,
+) -> None:
+    """The thread works on while a graph is recorded, and the recorded batch's memory is its own."""
+    value = settings(device="cuda", cuda_graph=graph, precision="fp32", steps=12, log_every=1)
+    config = parse(RunConfig, value, where="test")
+    losses = []
+    for share in (lines_module.RESIDENT_SHARE, 0.0):
+        monkeypatch.setattr(lines_module, "RESIDENT_SHARE", share)
+        run = execute(config, tmp_path / str(share), reporter=Reporter())
+        lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+        losses.append([line["loss"] for line in lines if "loss" in line])
+        said = "48 images take more than 60% of the memory that is free on 'cuda"
+        assert (said in capsys.readouterr().err) == (share == 0.0)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
