@@ -131,3 +131,18 @@ def test_the_command_line_takes_a_number_or_a_range(
     written = (here / "run" / "config.yaml").read_text()
     assert "student_view:" in written
     assert "0.25" in written
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_recorded_run_sees_the_same(config: Callable[..., RunConfig], tmp_path: Path) -> None:
+    metrics = [
+        execute(
+            config(student_view=WORSE, device="cuda", precision="fp32", cuda_graph=mode).model_copy(
+                update={"steps": 12}
+            ),
+            tmp_path / mode,
+        ).metrics
+        for mode in ("auto", "off")
+    ]
+    assert metrics[0] == pytest.approx(metrics[1], abs=0.05)
