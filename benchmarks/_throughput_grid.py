@@ -119,5 +119,8 @@ def ours(setting: Setting, task: Callable[[], Task], ceiling: Line, step: Callab
 
 
 def _target(setting: Setting, what: str) -> Line:
+    """A line that should reach its ceiling: every one on a GPU, that on labels on a CPU."""
+    if not setting.cuda and "(b)" not in what:
+        return Line(what)
     least = 0.75 if setting.cuda and setting.batch < 128 else 0.9
     return Line(what, f"≥ {least} of the ceiling", least, at_least=True)

@@ -87,6 +87,7 @@ def plain_loop(setting: Setting, files: list[Path], workers: int) -> dict[str, f
         batch_sampler=_Endless(len(files), setting.batch),
         num_workers=workers,
         pin_memory=setting.cuda,
+        timeout=60 if workers else 0,
     )
     batches = iter(loader)
     values: list[float] = []
