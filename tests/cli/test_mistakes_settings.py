@@ -223,7 +223,7 @@ def test_a_teacher_that_is_no_model(refused: Refused, distill: Words, taught: Pa
         ("timm:smallconv_8?weihts=random", "has no setting 'weihts': did you mean 'weights'?"),
         ("timm:smalconv_8?weights=random", "did you mean 'smallconv_8'?"),
         ("timm:smallconv_8?weights=gone.pt", "'gone.pt'"),
-        ("onnx:teacher.onnx", "teachers of kind 'onnx:' are not available in this version"),
+        ("onnx:teacher.onnx", "there is no ONNX file 'teacher.onnx'"),
     ],
 )
 def test_a_reference_with_a_mistake(refused: Refused, distill: Words, reference: str, says: str) -> None:

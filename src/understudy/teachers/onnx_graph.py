@@ -63,9 +63,8 @@ class Graph:
         names = list(self._shapes)
         chosen = wanted or (names[0] if len(names) == 1 else "embedding")
         if chosen not in names:
-            raise UserError(
-                f"{where}: say which output holds the vectors, ?output= one of {', '.join(names)}"
-            )
+            known = ", ".join(names)
+            raise UserError(f"{where}: say which output holds the vectors with ?output=, one of {known}")
         return chosen
 
     def width(self, output: str) -> int | None:

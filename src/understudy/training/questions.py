@@ -42,12 +42,12 @@ class Questions:
 
         Args:
             name: The teacher.
-            what: Which answers; said twice, they count once.
+            what: Which answers; said twice, they count once, as they were said first.
             cost: How many questions they took in all.
             paid: How many of these this process has just asked: they are in ``cost`` already.
         """
         if name in self._kept:
-            self._kept[name][what] = cost
+            self._kept[name].setdefault(what, cost)
             self._start[name] += paid
 
     def counts(self) -> dict[str, int]:

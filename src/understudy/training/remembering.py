@@ -63,7 +63,7 @@ class Remembering:
     def __init__(self, room: int) -> None:
         self._teachers: dict[str, Teacher] = {}
         self._answers: Shelf[Any] = Shelf(room)
-        self._clean: dict[str, list[weakref.ref[CachedTeacher]]] = {}
+        self._clean: dict[str, list[tuple[str, weakref.ref[CachedTeacher]]]] = {}
         self._tables: dict[str, Path] = {}
         self._scope: Scope | None = None
 
@@ -118,9 +118,10 @@ class Remembering:
         items = Items(rows, None)
         if isinstance(teacher, TableTeacher):
             return teacher.embed(items)
-        for kept in self._clean.get(self._reading(config, pixels), []):
+        for of, kept in self._clean.get(self._reading(config, pixels), []):
             answers = kept()
             if answers is not None and answers.holds(rows):
+                self._account(config, of, answers.cost)
                 return answers.embed(items)
         if self._on_disk(config):
             clean = CachedTeacher(teacher, Augmentation(), 0, "clean")
@@ -131,8 +132,9 @@ class Remembering:
             with afforded(teacher, len(rows)):
                 return embed_together(teacher, pixels, rows, batch_size=batch_size)
 
-        key = key_of("embeddings", config.reference, self._seen(pixels, rows))
+        key, before = key_of("embeddings", config.reference, self._seen(pixels, rows)), teacher.queries
         embeddings: Tensor = self._answers.get(key, len(rows) * teacher.dim * 4, ask)
+        self._account(config, key, len(rows) if teacher.queries == before else 0)
         return embeddings
 
     def judges(self, config: TeacherConfig, device: torch.device, rows: np.ndarray) -> bool:
@@ -181,10 +183,10 @@ class Remembering:
             return TableTeacher(table).join(self._run().dataset.manifest)
         answers: CachedTeacher = self._answers.get(key, size, ask)
         asked = teacher.queries - before
-        if on_disk or not asked:  # else the teacher's own count has them
-            self._account(config, key, answers.cost, paid=asked)
+        counted = asked and not on_disk  # by the teacher itself
+        self._account(config, key, 0 if counted else answers.cost, paid=0 if counted else asked)
         if answers is cached and cached.view == "clean":
-            self._clean.setdefault(self._reading(config, pixels), []).append(weakref.ref(cached))
+            self._clean.setdefault(self._reading(config, pixels), []).append((key, weakref.ref(cached)))
         return answers
 
     def _table(

@@ -19,8 +19,8 @@ from understudy.data.table.plan import Dtype
 from understudy.errors import UserError
 from understudy.models import Embedder
 from understudy.teachers import LiveTeacher, Teacher, open_teacher
+from understudy.teachers.identity import identity
 from understudy.training.device import find_device
-from understudy.verbs.sources import hash_of_state
 
 _MOST_ITEMS, _MOST_LINES, _DECODED_BYTES = 2048, 8192, 128 * 2**20
 
@@ -225,9 +225,8 @@ class Answerer:
         )
 
     def _identity(self) -> dict[str, str]:
-        if isinstance(self._teacher, LiveTeacher):
-            return {"sha256": hash_of_state(self._teacher.model)}
-        return {"reference": str(self.job.model)}
+        facts = {key: value for key, value in identity(self._teacher).items() if key != "preprocessing"}
+        return facts or {"reference": str(self.job.model)}
 
     def _all_pixels(self, say: Callable[[str], None] | None) -> Pixels | None:
         """All images, where they lie decoded already: in memory, or in a pack."""

@@ -156,7 +156,7 @@ class Side:
                 return Vectors(held.rows, maker.reduce(held.values, dim, space))
         if dim is None:
             return held
-        return Vectors(held.rows, prefix(held.values, dim, normalize=maker.normalised))
+        return Vectors(held.rows, prefix(held.values, dim, normalize=bool(maker.normalised)))
 
     @property
     def _held(self) -> Vectors:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +17,15 @@ from understudy.errors import UserError
 from understudy.evaluation import Describing, embed_pixels
 from understudy.models import Embedder, load
 from understudy.models.artefact import WEIGHTS
-from understudy.teachers import LiveTeacher, open_teacher
+from understudy.teachers import LimitedTeacher, LiveTeacher, TableTeacher, open_teacher
+from understudy.teachers.asked import AskedTeacher
+from understudy.teachers.identity import hash_of_file, hash_of_weights, identity
 from understudy.teachers.packaged import packaged_path
+from understudy.teachers.stored import open_stored
 from understudy.training.progress import Reporter
 
 Maker = Embedder | str | Path
+Asked = AskedTeacher | LimitedTeacher
 
 _DECODED_BYTES = 2**30
 """How much of decoded images is held at a time."""
@@ -88,9 +91,14 @@ class Images:
             )
         return rows
 
-    def embedded(self, model: Embedder, rows: np.ndarray, describing: Describing | None = None) -> Vectors:
+    def embedded(
+        self, model: Embedder | Asked, rows: np.ndarray, describing: Describing | None = None
+    ) -> Vectors:
         """The rows that could be read, and their embeddings on the device; a part at a time."""
         pre = model.preprocessing
+        assert pre is not None  # `Source.open` has seen to it
+        if not isinstance(model, Embedder):
+            model.call_images(self.manifest.ids)
         size = pre.channels * pre.resize[0] * pre.resize[1]
         said: set[str] = set()
 
@@ -134,12 +142,12 @@ class Source:
 
     Attributes:
         name: What tables call it: as the user wrote it, or its backbone.
-        maker: The model or the table.
+        maker: The model, the table, or a teacher that can only be asked.
         facts: What it takes to find it again: where it is and a hash of its weights.
     """
 
     name: str
-    maker: Embedder | Table
+    maker: Embedder | Table | Asked
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -151,20 +159,23 @@ class Source:
         """
         if isinstance(maker, Embedder):
             backbone = maker.config.backbone
-            return cls(backbone, maker, {"model": backbone, "sha256": hash_of_state(maker)})
-        path = Path(maker)
-        if (path / "table.json").is_file():
-            table = Table.open(path)
-            facts = {"table": str(maker), "of": table.teacher, "fingerprint": table.fingerprint}
-            return cls(str(maker), table, facts)
-        opened = open_teacher(str(maker))
-        if not isinstance(opened, LiveTeacher):
-            raise UserError(f"the {what} {str(maker)!r} is not a model: pass a table of its vectors")
-        return cls(str(maker), opened.model, {"model": str(maker), "sha256": _hash_of(maker, opened.model)})
+            return cls(backbone, maker, {"model": backbone, "sha256": hash_of_weights(maker)})
+        name = str(maker)
+        is_table = (Path(maker) / "table.json").is_file()
+        opened = open_stored(name) if is_table else open_teacher(name)
+        if isinstance(opened, TableTeacher):
+            table = opened.table
+            facts = {"table": name, "of": table.teacher, "fingerprint": table.fingerprint}
+            return cls(name, table, facts)
+        if isinstance(opened, LiveTeacher):
+            return cls(name, opened.model, {"model": name, "sha256": _hash_of(maker, opened.model)})
+        if not isinstance(opened, AskedTeacher | LimitedTeacher) or opened.preprocessing is None:
+            raise UserError(f"the {what} {name!r} embeds no images: pass a table of its vectors")
+        return cls(name, opened, {"teacher": name, **identity(opened)})
 
     def holds(self, images: Images, rows: np.ndarray) -> bool:
         """Whether it can give vectors of all these rows: a model can, a table if it has their ids."""
-        if isinstance(self.maker, Embedder):
+        if not isinstance(self.maker, Table):
             return True
         return {images.manifest.ids[row] for row in rows.tolist()} <= set(self.maker.ids)
 
@@ -174,7 +185,7 @@ class Source:
         Raises:
             UserError: An image cannot be read, or a table has no vector for it.
         """
-        if isinstance(self.maker, Embedder):
+        if not isinstance(self.maker, Table):
             return images.embedded(self.maker, rows, describing)
         ids = [images.manifest.ids[row] for row in rows.tolist()]
         values = torch.from_numpy(self.maker.read(self.maker.rows(ids)))
@@ -185,21 +196,7 @@ def _hash_of(reference: str | Path, model: Embedder) -> str:
     """The hash of a saved model's file where there is one, else of the weights in memory."""
     text = str(reference)
     folder = packaged_path(text.partition(":")[2]) if text.startswith("packaged:") else Path(text)
-    return _hash_of_file(folder / WEIGHTS) if (folder / WEIGHTS).is_file() else hash_of_state(model)
-
-
-def _hash_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def hash_of_state(model: Embedder) -> str:
-    """A hash of a model's weights."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return hash_of_file(folder / WEIGHTS) if (folder / WEIGHTS).is_file() else hash_of_weights(model)
 
 
 def loaded(model: Maker) -> Embedder:
