@@ -53,6 +53,7 @@ class Several:
     def __init__(
         self, settings: Sequence[Setting], teachers: Sequence[str], *, world: int, first: bool
     ) -> None:
+        torch.backends.cudnn.allow_tf32 = False  # the gradients that are compared in float32 are
         self._world = world
         self._pairs = [(setting, teacher) for setting in settings for teacher in teachers]
         self._alone = [_alone(*pair, world) if first else Alone() for pair in self._pairs]
@@ -132,15 +133,14 @@ def _gradient(setting: Setting, teacher: str, *, bf16: bool) -> Tensor:
     task.bf16 = bf16 and setting.cuda
     rank, world = distributed.rank(), distributed.world()
     images = _few(setting, world * setting.batch)
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
-        loop = Loop(
-            task,
-            build_optimiser(task, OptimConfig()),
-            batches(setting, images, rank=rank, world=world),
-            steps=1,
-            rate=lambda _: 0.0,
-        )
-        loop.run()
+    loop = Loop(
+        task,
+        build_optimiser(task, OptimConfig()),
+        batches(setting, images, rank=rank, world=world),
+        steps=1,
+        rate=lambda _: 0.0,
+    )
+    loop.run()
     return torch.cat([p.grad.flatten().float() for p in task.parameters() if p.grad is not None])
 
 
