@@ -33,6 +33,16 @@ def too_much(*_: object, **__: object) -> NoReturn:
     raise AssertionError("this machine has a great deal of memory")
 
 
+def broken(*_: object, **__: object) -> NoReturn:
+    raise RuntimeError("shapes do not match")
+
+
+def in_training(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Asks for too much in a student's fourth forward pass; a teacher is never in training mode."""
+    failing = after(3, real)
+    return lambda model, *given: failing(model, *given) if model.training else real(model, *given)
+
+
 def after(count: int, real: Callable[..., Any]) -> Callable[..., Any]:
     """Works so many times, then asks for too much."""
     left = iter(range(count))
@@ -60,7 +70,7 @@ BATCH = "sampler.batch_size (128)"
 PIECES = "raise accumulate to 2, which computes the batch in pieces"
 PLACES: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "student": (
-        lambda patch: patch.setattr(Embedder, "forward", after(6, Embedder.forward)),
+        lambda patch: patch.setattr(Embedder, "forward", in_training(Embedder.forward)),
         f"memory ran out at step 3 in the student: {PIECES}, or lower {BATCH} or student.input_size; ",
     ),
     "backward": (
@@ -105,7 +115,7 @@ def test_what_the_sentence_advises_can_be_done_and_the_run_goes_on(
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(UserError, match="raise accumulate to 2"):
         patch.setattr(DistillationTerm, "forward", after(3, DistillationTerm.forward))
-        patch.setattr(Embedder, "forward", after(6, Embedder.forward))
+        patch.setattr(Embedder, "forward", in_training(Embedder.forward))
         execute(config, tmp_path / "run")
     other = config.model_copy(update={"accumulate": 2})
     run = execute(other, tmp_path / "run", resume=True)
@@ -160,6 +170,23 @@ def test_a_recorded_step_can_be_turned_off(config: RunConfig, tmp_path: Path) ->
     assert str(caught.value).startswith(
         "the GPU's memory ran out: set cuda_graph to 'off' (a recorded step holds memory of its own), or "
     )
+
+
+def test_a_command_without_a_run_names_its_option(
+    command: Callable[..., Any], taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Embedder, "prepare", too_much)
+    model = taught / "teacher" / "model"
+    embedded = command("embed", model, taught / "images", "--out", tmp_path / "table")
+    measured = command("evaluate", model, taught / "images")
+    for done in (embedded, measured):
+        assert done.status == 2, done
+        assert done.err.splitlines()[-1] == (
+            "error: the memory ran out: pass a smaller --batch-size (embed, evaluate)"
+        )
+    monkeypatch.setattr(Embedder, "prepare", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        command("evaluate", model, taught / "images")
 
 
 @pytest.mark.parametrize("error", [ValueError("out of memory"), RuntimeError("shapes"), KeyboardInterrupt()])

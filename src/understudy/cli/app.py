@@ -52,6 +52,13 @@ def main() -> None:
         sys.exit(_complain(f"{stopped}: {cure}", 1, stopped))
     except LostProcess as lost:
         sys.exit(_complain(str(lost), 1, lost, of_all=True))
+    except (MemoryError, RuntimeError) as error:
+        from understudy.training.oom import ran_out
+
+        if not ran_out(error):
+            raise
+        sentence = "error: the memory ran out: pass a smaller --batch-size (embed, evaluate)"
+        sys.exit(_complain(sentence, 2, error))
     if status:  # typer makes a number of Ctrl-C
         sys.exit(_complain("interrupted", 1))
 

@@ -27,7 +27,7 @@ _PARTS = {
     Task.teach.__code__: "teacher",
     Task.criterion.__code__: "losses",
     Loop.run.__code__: "student",  # the backward pass and the optimiser's state
-    CachedTeacher.fill.__code__: "answers",
+    CachedTeacher.ask.__code__: "answers",
     embed_pixels.__code__: "evaluation",
     measure.__code__: "evaluation",
     Lines.to.__code__: "images",
