@@ -8,50 +8,39 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from _blackbox_rows import FEW, LABELS, MIXED, RELATIVE, row_name
+from _blackbox_rows import FEW, LABELS, MIXED, RELATIVE, TUNED
 
-from understudy.study.config import slug
 from understudy.study.statistics import mean_and_deviation, paired_test
 
 Line = dict[str, Any]
 
 
-def collect(
-    runs: Path, methods: Sequence[str], fractions: Sequence[float], seeds: int, *, file: str = "summary.json"
-) -> list[Line]:
-    """What finished runs of a study found.
+def collect(method: str, fraction: float, places: Sequence[Path], file: str) -> Line | None:
+    """What the runs of a row found.
 
     Args:
-        runs: The study's ``runs``.
-        methods: The methods' names.
-        fractions: The shares of the images.
-        seeds: How many seeds.
-        file: The file in each run's directory whose ``metrics`` count; those ``beside`` it are kept too.
+        method: The method's name.
+        fraction: Its share of the images.
+        places: The directories of its runs.
+        file: The file in each whose ``metrics`` count; those ``beside`` it are kept too.
 
     Returns:
-        A line for each method and share of which every seed is finished.
+        The line; None while a run is not finished.
     """
-    lines = []
-    for fraction in fractions:
-        for method in methods:
-            places = [runs / slug(row_name(method, fraction)) / f"seed-{seed}" for seed in range(seeds)]
-            if not all((place / file).is_file() for place in places):
-                continue
-            found = [_read(place / file) for place in places]
-            summaries = [_read(place / "summary.json") for place in places]
-            line: Line = {
-                "method": method,
-                "fraction": fraction,
-                "images": summaries[0].get("images"),
-                "seconds": [summary["seconds"] for summary in summaries],
-                "figures": {key: [one["metrics"][key] for one in found] for key in found[0]["metrics"]},
-            }
-            for name in found[0].get("beside", {}):
-                line[name] = {
-                    key: [one["beside"][name][key] for one in found] for key in found[0]["beside"][name]
-                }
-            lines.append(line)
-    return lines
+    if not all((place / file).is_file() for place in places):
+        return None
+    found = [_read(place / file) for place in places]
+    summaries = [_read(place / "summary.json") for place in places]
+    line: Line = {
+        "method": method,
+        "fraction": fraction,
+        "images": summaries[0]["images"],
+        "seconds": [summary["seconds"] for summary in summaries],
+        "figures": {key: [one["metrics"][key] for one in found] for key in found[0]["metrics"]},
+    }
+    for name, figures in found[0].get("beside", {}).items():
+        line[name] = {key: [one["beside"][name][key] for one in found] for key in figures}
+    return line
 
 
 def tests(lines: Sequence[Line], pairs: Sequence[tuple[str, str]], metric: str) -> list[Line]:
@@ -110,16 +99,18 @@ def _parts(results: Mapping[str, Any]) -> Iterator[str]:
 
 def _conditions(results: Mapping[str, Any]) -> str:
     rates = ", ".join(map(str, results["rates"]))
-    chosen = (
-        f"Every row chose its learning rate of {rates} on validation classes, at its own share of the "
-        f"images, in {results['steps'] // 3} steps with a seed that is not used again. "
-        if len(results["rates"]) > 1
+    chosen = ", ".join(f"{name} {rate}" for name, rate in results["chosen"].items())
+    tuned = (
+        f"At {100 * TUNED:g} % every method of the curves chose its learning rate of {rates} on validation "
+        f"classes, in {results['steps'] // 3} steps with a seed that is not used again ({chosen}); the "
+        "switches share that of the mixtures, the losses in the teacher's gallery are not tuned. "
+        if chosen
         else f"Learning rate {rates}, not tuned. "
     )
     return (
         "The teacher is a table: one stored vector an image, made of the plain image, while students see "
         f"augmented ones. Every row takes {results['steps']} steps of up to 128 images, whatever its share. "
-        + chosen
+        + tuned
         + f"Mean ± standard deviation over {results['seeds']} seeds, in percent; a seed decides the weights, "
         "the batches and which images make up the share, drawn without a look at labels. "
         f"`{LABELS}` has the labels of those images and no teacher; all others have no label. Its "

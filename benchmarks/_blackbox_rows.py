@@ -11,6 +11,9 @@ from understudy.config import merge
 from understudy.losses import LOSSES
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.25, 1.0)
+TUNED = 0.1
+"""The share at which every method of the curves chooses its learning rate."""
+
 FEW = 0.1
 """Up to this share few classes have more than two images: labelled batches hold two a class, not four."""
 
@@ -80,26 +83,23 @@ def aligned(setting: Setting, teacher_dim: int) -> dict[str, dict[str, Any]]:
     return rows
 
 
+Block = tuple[Mapping[str, Mapping[str, Any]], Sequence[float]]
+"""Methods by name, and the shares of the images that each of them gets."""
+
+
 def study(
-    name: str,
-    setting: Setting,
-    rows: Mapping[str, Mapping[str, Any]],
-    fractions: Sequence[float],
-    *,
-    seeds: int,
-    steps: int,
-    device: str,
+    name: str, setting: Setting, blocks: Sequence[Block], *, seeds: int, steps: int, device: str, choose: bool
 ) -> dict[str, Any]:
     """A study of some methods at some shares of the images, as its YAML file says it.
 
     Args:
         name: What it is called.
         setting: The data set's part.
-        rows: The methods.
-        fractions: The shares, each with a row for every method.
+        blocks: The methods, with a row for each of their shares.
         seeds: How many; each chooses its own images too.
         steps: Of every run, whatever the share.
         device: Where to train.
+        choose: Whether every row chooses its learning rate, in a third of the steps.
     """
     base = {
         "data": {"source": setting.source},
@@ -112,13 +112,19 @@ def study(
         "device": device,
         "evaluation": {"split": setting.split or "val"},
     }
+    third = max(1, steps // 3)
+    choice = {
+        "metric": "map@r",
+        "overrides": {"steps": third, "checkpoint_every": third},
+        "among": [{"optim": {"lr": rate}} for rate in setting.rates],
+    }
     return {
         "name": name,
         "base": merge(base, setting.base),
         "seeds": seeds,
         "redraw": True,
         "metrics": ["map@r"],
-        "rows": list(_rows(setting, rows, fractions, steps)),
+        "rows": [{**row, "choose": choice} if choose else row for row in _rows(blocks)],
     }
 
 
@@ -132,21 +138,13 @@ def row_name(method: str, fraction: float) -> str:
     return f"{method}, {100 * fraction:g} %"
 
 
-def _rows(
-    setting: Setting, rows: Mapping[str, Mapping[str, Any]], fractions: Sequence[float], steps: int
-) -> Iterator[dict[str, Any]]:
-    third = max(1, steps // 3)
-    choose = {
-        "metric": "map@r",
-        "overrides": {"steps": third, "checkpoint_every": third},
-        "among": [{"optim": {"lr": rate}} for rate in setting.rates],
-    }
-    for fraction in fractions:
-        few = fraction <= FEW
-        for method, config in rows.items():
-            share = {"data": {"fraction": fraction}, "sampler": {"images_per_class": 2 if few else 4}}
-            row = {"name": row_name(method, fraction), "config": merge(config, share)}
-            yield {**row, "choose": choose} if len(setting.rates) > 1 else row
+def _rows(blocks: Sequence[Block]) -> Iterator[dict[str, Any]]:
+    for methods, fractions in blocks:
+        for fraction in fractions:
+            images = 2 if fraction <= FEW else 4
+            share = {"data": {"fraction": fraction}, "sampler": {"images_per_class": images}}
+            for method, config in methods.items():
+                yield {"name": row_name(method, fraction), "config": merge(config, share)}
 
 
 def _taught(loss: str, **args: Any) -> dict[str, Any]:

@@ -4,10 +4,10 @@
     python benchmarks/blackbox.py market1501 --data FOLDER --weights tf_efficientnet_lite2.safetensors
     python benchmarks/blackbox.py typefaces
 
-Trains the teacher, stores its vectors (`understudy embed`) and never asks it again. Then three studies
-(`understudy compare`): `curves`, methods by the share of the training images; `switches`, what can be turned
-on mixtures of embeddings; `aligned`, every loss with the student's queries in the teacher's gallery. The page
-is written after each. Started again, it does not redo what is finished.
+Trains the teacher, stores its vectors (`understudy embed`) and never asks it again. Every method chooses its
+learning rate, and then one study (`understudy compare`) trains `curves`, methods by the share of the training
+images; `switches`, what can be turned on mixtures of embeddings; `aligned`, every loss with the student's
+queries in the teacher's gallery. Started again with the same options, it does not redo what is finished.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,15 @@ except ModuleNotFoundError:  # a checkout on a machine where the package is not 
 import torch
 import yaml
 from _blackbox_measure import Evaluation, measure_all
-from _blackbox_report import collect, page, tests
+from _blackbox_report import Line, collect, page, tests
 from _blackbox_rows import (
     FRACTIONS,
+    MIXED,
     OTHER_PAIRS,
     PAIRS,
     SWITCH_PAIRS,
+    TUNED,
+    Block,
     aligned,
     methods,
     row_name,
@@ -43,6 +46,7 @@ from _blackbox_rows import (
 )
 from _blackbox_settings import SETTINGS, Setting
 
+from understudy.config import merge
 from understudy.data.table import Table
 from understudy.files import write_json, write_text
 from understudy.study.config import slug
@@ -55,9 +59,8 @@ PARTS = ("curves", "switches", "aligned")
 def main(words: Sequence[str] | None = None) -> None:
     bench = Bench(_arguments(words))
     bench.prepare()
-    for part in bench.arguments.parts:
-        bench.study(part)
-        bench.report()
+    bench.run()
+    bench.report()
 
 
 class Bench:
@@ -76,7 +79,8 @@ class Bench:
         setting, arguments = self.setting, self.arguments
         if setting.prepare and not (self.work / setting.source).is_file():
             self._understudy(
-                *(word.format(folder=arguments.data) for word in f"prepare {setting.prepare}".split())
+                *(word.format(folder=arguments.data) for word in f"prepare {setting.prepare}".split()),
+                *("--workers", str(arguments.jobs)),
             )
         teacher = "teacher/model"
         if setting.teacher:
@@ -92,47 +96,54 @@ class Bench:
             self._understudy("embed", teacher, setting.source, "-o", "table", "--device", arguments.device)
         measure_all([self._evaluation(self.table, None, self.work / "teacher.json")], workers=1)
 
-    def study(self, part: str) -> None:
-        """Runs one study, and measures its runs where their own summaries do not say what is asked."""
-        rows, fractions = self._rows(part)
+    def run(self) -> None:
+        """Trains everything, and measures what the runs' own summaries do not say."""
+        if len(self.setting.rates) > 1 and not (self.work / "rates" / "results.json").is_file():
+            self._compare("rates", [(methods(self.setting), (TUNED,))], seeds=1, choose=True)
+        blocks = self._blocks()
+        self._compare("runs", list(blocks.values()), seeds=self.arguments.seeds, choose=False)
+        evaluations = []
+        for part, (rows, fractions) in blocks.items():
+            if part == "aligned" or self.setting.split is None:
+                gallery = str(self.table) if part == "aligned" else None
+                evaluations += [
+                    self._evaluation(place / "model", gallery, place / "measured.json")
+                    for fraction in fractions
+                    for method in rows
+                    for place in self._places(method, fraction)
+                ]
+        measure_all(evaluations, workers=self.arguments.jobs)
+
+    def _compare(self, name: str, blocks: Sequence[Block], *, seeds: int, choose: bool) -> None:
         value = study(
-            f"blackbox-{self.arguments.setting}-{part}",
+            f"blackbox-{self.arguments.setting}-{name}",
             self.setting,
-            rows,
-            fractions,
-            seeds=self.arguments.seeds,
+            blocks,
+            seeds=seeds,
             steps=self.steps,
             device=self.arguments.device,
+            choose=choose,
         )
-        (self.work / f"{part}.yaml").write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
-        self._understudy("compare", f"{part}.yaml", "--out", part, "--jobs", str(self.arguments.jobs))
-        if part == "aligned" or self.setting.split is None:
-            gallery = str(self.table) if part == "aligned" else None
-            places = [
-                self.work / part / "runs" / slug(row_name(method, fraction)) / f"seed-{seed}"
-                for fraction in fractions
-                for method in rows
-                for seed in range(self.arguments.seeds)
-            ]
-            measure_all(
-                [self._evaluation(place / "model", gallery, place / "measured.json") for place in places],
-                workers=self.arguments.jobs,
-            )
+        (self.work / f"{name}.yaml").write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
+        self._understudy("compare", f"{name}.yaml", "--out", name, "--jobs", str(self.arguments.jobs))
+
+    def _places(self, method: str, fraction: float) -> list[Path]:
+        row = self.work / "runs" / "runs" / slug(row_name(method, fraction))
+        return [row / f"seed-{seed}" for seed in range(self.arguments.seeds)]
 
     def report(self) -> None:
         """Writes what is finished so far."""
         setting, arguments = self.setting, self.arguments
-        found = {}
-        for part in PARTS:
-            rows, fractions = self._rows(part)
+        found: dict[str, list[Line]] = {part: [] for part in PARTS}
+        for part, (rows, fractions) in self._blocks().items():
             measured = part == "aligned" or setting.split is None
-            found[part] = collect(
-                self.work / part / "runs",
-                list(rows),
-                fractions,
-                arguments.seeds,
-                file="measured.json" if measured else "summary.json",
-            )
+            file = "measured.json" if measured else "summary.json"
+            found[part] = [
+                line
+                for fraction in fractions
+                for method in rows
+                if (line := collect(method, fraction, self._places(method, fraction), file)) is not None
+            ]
         metric = setting.metrics[0]
         results: dict[str, Any] = {
             "data": arguments.setting,
@@ -143,6 +154,7 @@ class Bench:
             "metrics": list(setting.metrics),
             "steps": self.steps,
             "rates": list(setting.rates),
+            "chosen": {name: value["optim"]["lr"] for name, value in self._rates().items()},
             "seeds": arguments.seeds,
             "teacher": yaml.safe_load((self.work / "teacher.json").read_text(encoding="utf-8"))["metrics"],
             **found,
@@ -157,12 +169,27 @@ class Bench:
         write_text(out.with_suffix(".md"), page(results))
         _say(f"{out}, {out.with_suffix('.md').name}")
 
-    def _rows(self, part: str) -> tuple[Mapping[str, Mapping[str, Any]], Sequence[float]]:
-        if part == "curves":
-            return methods(self.setting), self.arguments.fractions
-        if part == "switches":
-            return switches(), self.arguments.fractions
-        return aligned(self.setting, Table.open(self.table).dim), (1.0,)
+    def _blocks(self) -> dict[str, Block]:
+        """What the chosen parts consist of, every method with its learning rate."""
+        rates = self._rates()
+        fractions = self.arguments.fractions
+        turned = {name: merge(config, rates.get(MIXED, {})) for name, config in switches().items()}
+        known = {name: merge(config, rates.get(name, {})) for name, config in methods(self.setting).items()}
+        blocks: dict[str, Block] = {
+            "curves": (known, fractions),
+            "switches": (turned, fractions),
+            "aligned": (aligned(self.setting, Table.open(self.table).dim), (1.0,)),
+        }
+        return {part: blocks[part] for part in self.arguments.parts}
+
+    def _rates(self) -> dict[str, dict[str, Any]]:
+        """The learning rate that each method of the curves chose, as settings."""
+        file = self.work / "rates" / "results.json"
+        if not file.is_file():
+            return {}
+        rows = yaml.safe_load(file.read_text(encoding="utf-8"))["rows"]
+        chosen = {row["name"]: row["chosen"]["settings"] for row in rows}
+        return {name: chosen[row_name(name, TUNED)] for name in methods(self.setting)}
 
     def _evaluation(self, model: Path, gallery: str | None, out: Path) -> Evaluation:
         source = str(self.work / self.setting.source) if self.setting.prepare else self.setting.source
@@ -183,7 +210,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--weights", type=lambda text: Path(text).resolve(), help="where the teacher of market1501 starts"
     )
-    parser.add_argument("--parts", type=_names, default=PARTS, help=f"which studies: {','.join(PARTS)}")
+    parser.add_argument("--parts", type=_names, default=PARTS, help=f"what to train: {','.join(PARTS)}")
     parser.add_argument("--fractions", type=_numbers, default=FRACTIONS, help="shares of the images, 0.01,1")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of every run (default: the data set's own)")

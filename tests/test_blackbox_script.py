@@ -36,24 +36,26 @@ def test_every_study_can_be_read(bench: ModuleType) -> None:
         aligned = bench.aligned(setting, 128)
         relational = {name for name, loss in LOSSES.items() if loss.family == "rkd"}
         assert {"absolute_teacher", "similarity_kl", *relational} <= set(aligned)
-        for rows, fractions in (
+        blocks = [
             (bench.methods(setting), bench.FRACTIONS),
             (bench.switches(), bench.FRACTIONS),
             (aligned, (1.0,)),
-        ):
-            value = bench.study("s", setting, rows, fractions, seeds=3, steps=90, device="cpu")
+        ]
+        for choose in (False, True):
+            value = bench.study("s", setting, blocks, seeds=3, steps=90, device="cpu", choose=choose)
             study = parse(StudyConfig, value, where="s")
-            assert len(study.rows) == len(rows) * len(fractions)
+            assert len(study.rows) == sum(len(rows) * len(fractions) for rows, fractions in blocks)
             for row in study.rows:
                 trials = [] if row.choose is None else row.choose.among
-                assert len(trials) == (len(setting.rates) if len(setting.rates) > 1 else 0)
+                assert len(trials) == choose * len(setting.rates)
                 config = study.run_config(row, 2, *trials[:1])
                 assert (config.steps, config.data.fraction_seed) == (90, 2)
 
 
 def test_only_labels_have_labels_and_only_they_have_no_teacher(bench: ModuleType) -> None:
     setting = bench.SETTINGS["omniglot"]
-    value = bench.study("s", setting, bench.methods(setting), (0.05,), seeds=1, steps=9, device="cpu")
+    blocks = [(bench.methods(setting), (0.05,))]
+    value = bench.study("s", setting, blocks, seeds=1, steps=9, device="cpu", choose=False)
     study = parse(StudyConfig, value, where="s")
     for row in study.rows:
         config = study.run_config(row, 0)
@@ -88,6 +90,7 @@ def tiny_results(report: ModuleType, **more: Any) -> dict[str, Any]:
         "metrics": ["map"],
         "steps": 30,
         "rates": [0.1, 0.2],
+        "chosen": {"relative": 0.1},
         "seeds": 2,
         "hardware": "a machine",
         "version": "1",
@@ -132,9 +135,10 @@ def test_a_tiny_bench_from_start_to_end(
         source=str(make_images(tmp_path / "images", splits=("train", "test"))),
         base={**bench.SETTINGS["typefaces"].base, "student": student},
         metrics=("recall@1",),
-        rates=(0.01,),
+        rates=(0.01, 0.02),
     )
     monkeypatch.setitem(bench.SETTINGS, "typefaces", tiny)
+    monkeypatch.setattr(bench, "TUNED", 0.5)
     monkeypatch.setattr(bench, "packaged_path", lambda _: taught / "teacher" / "model")
     monkeypatch.setattr("understudy.study.runner.images_per_second", lambda _: 1.0)
     monkeypatch.chdir(tmp_path)
@@ -151,7 +155,7 @@ def test_a_tiny_bench_from_start_to_end(
     settings = {"steps": 2, "seeds": 1, "fractions": "0.5", "device": "cpu", "work": "work", "out": "out"}
     words = ["typefaces", *(word for key, value in settings.items() for word in (f"--{key}", str(value)))]
     bench.main(words)
-    assert calls == ["embed", "compare", "compare", "compare"]
+    assert calls == ["embed", "compare", "compare"]
     results = json.loads((tmp_path / "out" / "blackbox-typefaces.json").read_text())
     setting = bench.SETTINGS["typefaces"]
     assert len(results["curves"]) == len(bench.methods(setting))
