@@ -12,7 +12,6 @@ import numpy as np
 
 from understudy.data.table.checks import few
 from understudy.data.table.index import Index, read_facts
-from understudy.data.table.numbers import restored
 from understudy.data.table.shards import AGAIN, Shard, map_shard, shard_path
 from understudy.errors import UserError
 
@@ -81,7 +80,8 @@ class Table:
         self.queries: int = facts["queries"]
         self.fingerprint = _fingerprint(index, facts)
         self._shards = shards
-        lines = [len(shard.tensors["vectors"]) for shard in shards]
+        self._parts = {name: [shard.tensors[name] for shard in shards] for name in _stored(facts)}
+        lines = [len(part) for part in self._parts["vectors"]]
         self._starts = np.concatenate([[0], np.cumsum(lines)]).astype(np.int64)
 
     @classmethod
@@ -190,16 +190,34 @@ class Table:
     def _read(self, name: str, lines: np.ndarray) -> np.ndarray:
         width = self.dim if name == "vectors" else len(self.classes or ())
         out = np.empty((len(lines), width), dtype=np.float32)
-        if not len(lines):
-            return out
-        of = np.searchsorted(self._starts, lines, side="right") - 1
-        order = np.argsort(of, kind="stable")
-        shards, firsts = np.unique(of[order], return_index=True)
-        for shard, places in zip(shards.tolist(), np.split(order, firsts[1:]), strict=True):
-            tensors, within = self._shards[shard].tensors, lines[places] - self._starts[shard]
-            scales = tensors["scales"][within] if name == "vectors" and "scales" in tensors else None
-            out[places] = restored(tensors[name][within], scales)
+        _gather(out, self._parts[name], self._starts, lines)
+        if name == "vectors" and self.dtype == "int8":
+            scales = np.empty(len(lines), dtype=np.float32)
+            _gather(scales, self._parts["scales"], self._starts, lines)
+            out *= scales[:, None]
         return out
+
+
+def _stored(facts: Mapping[str, Any]) -> list[str]:
+    """The tensors of a shard that have a line for each vector."""
+    scales = ["scales"] if facts["dtype"] == "int8" else []
+    return ["vectors", *scales, *(["logits"] if facts.get("classes") is not None else [])]
+
+
+def _gather(out: np.ndarray, parts: Sequence[np.ndarray], starts: np.ndarray, lines: np.ndarray) -> None:
+    """Copies lines of arrays that follow each other; lines that lie together are copied together.
+
+    For a few hundred lines of a thousand files this is several times as fast as indexing each file once.
+    """
+    if not len(lines):
+        return
+    of = np.searchsorted(starts, lines, side="right") - 1
+    edges = (np.flatnonzero((np.diff(lines) != 1) | (np.diff(of) != 0)) + 1).tolist()
+    firsts, lasts = [0, *edges], [*edges, len(lines)]
+    shards = of[firsts]
+    begins = lines[firsts] - starts[shards]
+    for first, last, shard, begin in zip(firsts, lasts, shards.tolist(), begins.tolist(), strict=True):
+        out[first:last] = parts[shard][begin : begin + last - first]
 
 
 def _refuse_outside(numbers: np.ndarray, count: int, what: str) -> None:
