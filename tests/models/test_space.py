@@ -64,6 +64,8 @@ def test_the_matrix_starts_orthogonal_and_as_the_identity_between_equal_dimensio
     torch.testing.assert_close(Projection(6, 6, normalize=False)(torch.eye(6)), torch.eye(6))
     weight = Projection(6, 9, normalize=False).linear.weight
     torch.testing.assert_close(weight.T @ weight, torch.eye(6), atol=1e-5, rtol=0)
+    short = Projection(6, 9, normalize=True).linear.weight
+    torch.testing.assert_close(short.T @ short, 0.01 * torch.eye(6), atol=1e-6, rtol=0)
 
 
 def test_an_artefact_keeps_space_and_prefixes(tmp_path: Path) -> None:

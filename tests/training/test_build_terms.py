@@ -168,7 +168,7 @@ def test_default_weights_are_those_of_the_batches_there_are(drawn: Callable[...,
         assert term.weight == default_weight("hard_darkrank", term.loss, batch_size=size)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("darkrank")])
 def test_a_preset_trains_and_its_model_knows_the_classes(
     settings: Settings, taught: Path, tmp_path: Path, name: str
 ) -> None:

@@ -186,7 +186,7 @@ def test_the_heads_of_s2sd_teach_every_length() -> None:
         alone.load_state_dict({k: v for k, v in term.state_dict().items() if k.startswith("heads")})
         alone.set_step(0)
         rows = nn.functional.normalize(step.outputs["embedding"][:, :dim], dim=1)
-        return float(alone(Step(0, {**step.outputs, "embedding": rows}, {}, step.labels)))
+        return float(alone(Step(0, {**step.outputs, "embedding": rows}, {}, step.labels)).detach())
 
     assert term(step).item() == pytest.approx(at_every_length(of), rel=1e-4)
 

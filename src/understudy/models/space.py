@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
+import torch
 import torch.nn.functional as F
 from annotated_types import Gt
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from understudy.errors import UserError, unknown
 
 SpaceName = Literal["own", "teacher"]
+
+_SHORT = 0.1
 
 
 class TeacherSpace(BaseModel):
@@ -37,7 +40,9 @@ class Projection(nn.Module):
     that of "MRL-E", the weight-tied form of Kusupati et al., "Matryoshka Representation Learning", NeurIPS
     2022, Section 3, applied to a projection instead of a classifier.
 
-    W starts orthogonal, as the identity where both dimensions are equal.
+    W starts orthogonal, as the identity where both dimensions are equal; at a tenth of that where the rows
+    are normalised afterwards. Its length then changes nothing, but steps of a given size, as Adam's, turn a
+    short matrix faster: it follows a student that moves.
 
     Args:
         student_dim: d_S.
@@ -45,7 +50,6 @@ class Projection(nn.Module):
         normalize: Divide the rows by their length afterwards, as the teacher's are.
 
     Example:
-        >>> import torch
         >>> projection = Projection(8, 16, normalize=True)
         >>> projection(torch.randn(4, 8)).norm(dim=1).round(decimals=4).tolist()
         [1.0, 1.0, 1.0, 1.0]
@@ -60,6 +64,9 @@ class Projection(nn.Module):
             nn.init.eye_(self.linear.weight)
         else:
             nn.init.orthogonal_(self.linear.weight)
+        if normalize:
+            with torch.no_grad():
+                self.linear.weight.mul_(_SHORT)
         self.normalize = normalize
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -80,7 +87,6 @@ def prefix(rows: Tensor, dim: int, *, normalize: bool) -> Tensor:
         (n, min(m, d)).
 
     Example:
-        >>> import torch
         >>> prefix(torch.tensor([[3.0, 4.0, 12.0]]) / 13, 2, normalize=True)
         tensor([[0.6000, 0.8000]])
     """
