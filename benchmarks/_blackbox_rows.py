@@ -20,6 +20,7 @@ FEW = 0.1
 LABELS, RELATIVE, MIXED = "labels alone", "relative", "relative + mixtures"
 KNN, KNN_MIXED = "relative, teacher's neighbourhoods", "relative + mixtures, teacher's neighbourhoods"
 KL, KL_MIXED = "similarity KL", "similarity KL + mixtures"
+RECIPE = "similarity KL + mixtures renormalised (data_efficient)"
 
 SWITCHES: dict[str, dict[str, Any]] = {
     "mixtures renormalised": {"renormalize": True},
@@ -31,7 +32,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
 }
 """What is turned, one at a time, on the mixtures of the relative loss."""
 
-PAIRS = ((RELATIVE, MIXED), (KNN, KNN_MIXED), (KL, KL_MIXED))
+PAIRS = ((RELATIVE, MIXED), (KNN, KNN_MIXED), (KL, KL_MIXED), (KL, RECIPE))
 """Each loss without mixtures and with them, all else being equal."""
 
 OTHER_PAIRS = ((LABELS, RELATIVE), (LABELS, KL), (RELATIVE, KNN), (MIXED, KNN_MIXED))
@@ -54,6 +55,7 @@ def methods(setting: Setting) -> dict[str, dict[str, Any]]:
         KNN_MIXED: merge(_mixed("relative_teacher"), _NEIGHBOURHOODS),
         KL: _taught("similarity_kl"),
         KL_MIXED: _mixed("similarity_kl"),
+        RECIPE: _mixed("similarity_kl", renormalize=True),
     }
 
 
