@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +23,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -269,6 +276,109 @@ def test_what_one_process_cannot_do_ends_all_with_one_sentence(
     assert sync_bn.startswith("sync_bn needs GPUs")
     assert first["lost"]  # nobody else could say why
     assert not (tmp_path / "alone").exists()
+
+
+def _commands(value: dict[str, Any], place: Path) -> None:
+    from understudy.cli import main
+
+    file = place / "run.yaml"
+    statuses = []
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context((place / f"out-{os.environ['RANK']}").open("w"))
+        err = stack.enter_context((place / f"err-{os.environ['RANK']}").open("w"))
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
+        for words in (
+            ["train", place / "none.yaml"],  # a mistake of all
+            ["compare", "demo"],
+            ["train", file, "--out", place / "two", "--nosuch"],
+            ["train", file, "--out", place / "two"],
+        ):
+            sys.argv = ["understudy", *map(str, words)]
+            try:
+                main()
+                statuses.append(0)
+            except SystemExit as end:
+                statuses.append(int(end.code or 0))
+        sys.argv = ["understudy", "train", str(file), "--out", str(place / "three")]
+        with contextlib.ExitStack() as fault:
+            if os.environ["RANK"] == "1":  # a mistake of one, while the other waits
+                fault.enter_context(patch.object(run_module, "assemble", _raises))
+            with pytest.raises(SystemExit) as ended:
+                main()
+        statuses.append(int(ended.value.code or 0))
+    (place / f"rank-{os.environ['RANK']}.json").write_text(json.dumps({"statuses": statuses}))
+
+
+def _raises(*_: object, **__: object) -> None:
+    raise UserError("the file of one process has vanished: bring it back")
+
+
+@pytest.mark.slow
+def test_commands_speak_with_one_voice(
+    pair: Callable[..., list[int | None]], settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings(steps=2, device="cpu")))
+    assert pair(_commands, {}, tmp_path) == [0, 0]
+    assert [found["statuses"] for found in notes(tmp_path)] == [[2, 2, 2, 0, 1], [2, 2, 2, 0, 2]]
+    first, second = ((tmp_path / f"out-{rank}").read_text() for rank in range(2))
+    assert f"model: {tmp_path / 'two' / 'model'}" in first
+    assert second == ""
+    said = [line for rank in range(2) for line in (tmp_path / f"err-{rank}").read_text().splitlines()]
+    voices = ("none.yaml", "`understudy compare` is work for one", "--nosuch", "one process has vanished")
+    assert [sum(voice in line for line in said) for voice in voices] == [1, 1, 1, 1]
+    assert sum("batches hold" in line for line in said) == 2
+    assert not any("another process" in line for line in said)
+
+
+def _go_on(value: dict[str, Any], place: Path) -> None:
+    resolved = config(yaml.safe_load((place / "killed" / "config.yaml").read_text()))
+    execute(resolved, place / "killed", resume=True)
+    execute(resolved, place / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the processes in /proc")
+def test_torchrun_starts_a_killed_process_anew_and_stops_all_on_sigterm(
+    pair: Callable[..., list[int | None]], frozen: dict[str, Any], tmp_path: Path
+) -> None:
+    value = {**frozen, "steps": 160, "checkpoint_every": 5, "log_every": 5, "evaluation": {}}
+    file, out, said = tmp_path / "run.yaml", tmp_path / "killed", tmp_path / "said"
+    file.write_text(yaml.safe_dump(value))
+    words = ["--standalone", "--nproc-per-node", "2", "--max-restarts", "1", "-m", "understudy", "distill"]
+    with (
+        said.open("w") as stream,
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *words, str(file), "--out", str(out)],
+            stdout=subprocess.DEVNULL,
+            stderr=stream,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        ) as torchrun,
+    ):
+        wait_for(lambda: list(out.glob("checkpoints/step-*.pt")), torchrun)
+        children = Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children").read_text().split()
+        assert len(children) == 2
+        os.kill(int(children[1]), signal.SIGKILL)
+        wait_for(lambda: "going on from step" in said.read_text(), torchrun)
+        old = set(out.glob("checkpoints/step-*.pt"))
+        wait_for(lambda: set(out.glob("checkpoints/step-*.pt")) - old, torchrun)
+        torchrun.send_signal(signal.SIGTERM)
+        torchrun.wait(240)
+    text = said.read_text()
+    assert len(re.findall(r"^stopped by SIGTERM after step \d+ of 160: ", text, re.MULTILINE)) == 1
+    assert not (out / "summary.json").exists()
+    assert pair(_go_on, value, tmp_path) == [0, 0]
+    assert lines(out) == lines(tmp_path / "whole")
+    for name, weight in weights(tmp_path / "whole").items():
+        assert torch.equal(weights(out)[name], weight), name
+
+
+def wait_for(something: Callable[[], object], torchrun: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 400
+    while not something():
+        assert torchrun.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_a_launcher_that_set_half_of_what_it_should_is_one_sentence(

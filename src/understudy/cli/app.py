@@ -72,10 +72,10 @@ def _processes() -> Iterator[None]:
         yield
         return
     command = next(iter(sys.argv[1:]), "")
-    if command not in _TOGETHER:
-        raise UserError(f"`understudy {command}` is work for one process: start it without torchrun")
     with contextlib.ExitStack() as stack:
         stack.enter_context(distributed.launched())
+        if command not in _TOGETHER:
+            raise UserError(f"`understudy {command}` is work for one process: start it without torchrun")
         if not distributed.is_writer():
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         yield

@@ -51,7 +51,7 @@ def launched() -> Iterator[None]:
             f"WORLD_SIZE is {started()} and the rest is missing ({error}): start processes with torchrun, "
             "or unset WORLD_SIZE"
         ) from None
-    _meetings.append(dist.PrefixStore(f"understudy/{len(_meetings)}", store))  # type: ignore[attr-defined]
+    _meetings.append(dist.PrefixStore(f"understudy/{restarts()}/{len(_meetings)}", store))  # type: ignore[attr-defined]
     nccl = torch.cuda.is_available() and dist.is_nccl_available()
     if nccl and local_rank() < torch.cuda.device_count():
         torch.cuda.set_device(local_rank())
