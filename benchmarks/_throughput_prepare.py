@@ -12,6 +12,7 @@ from pathlib import Path
 from _losses_table import elapsed, say
 
 QUICK = ["--seconds", "0.001", "--rounds", "1", "--images", "1", "--parts", "grid"]
+SHARE = 0.6  # of the time there is, for compiling
 LAUNCHED = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 
 
@@ -31,6 +32,7 @@ def prepare(script: Path, arguments: argparse.Namespace, jobs: int) -> None:
         *("--batches", ",".join(map(str, arguments.batches))),
         *("--sizes", ",".join(f"{height}x{width}" for height, width in arguments.sizes)),
         *("--only", arguments.only),
+        *(("--until", str(SHARE * arguments.until)) if arguments.until is not None else ()),
         *(("--merge", str(arguments.merge)) if arguments.merge is not None else ()),
     ]
     alone = {key: value for key, value in os.environ.items() if key not in LAUNCHED}

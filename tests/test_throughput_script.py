@@ -211,9 +211,8 @@ def test_what_is_compiled_ahead_is_every_row_once(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module.subprocess, "Popen", Process)
     script = load("throughput")
     two = ["--students", "smallconv_8,smallconv_16", "--sizes", "40x40,48x24"]
-    monkeypatch.setattr(
-        sys, "argv", ["throughput.py", *TINY, *two, "--merge", str(tmp_path / "earlier.json")]
-    )
+    two += ["--merge", str(tmp_path / "earlier.json"), "--until", "100"]
+    monkeypatch.setattr(sys, "argv", ["throughput.py", *TINY, *two])
     module.prepare(Path("throughput.py"), script.parsed(several=False), 3)
     asked = []
     for words in seen:
@@ -225,6 +224,7 @@ def test_what_is_compiled_ahead_is_every_row_once(monkeypatch: pytest.MonkeyPatc
         assert arguments.compile_jobs == 0
         assert arguments.parts == ["grid"]
         assert arguments.merge == tmp_path / "earlier.json"
+        assert arguments.until == 60.0
         assert not arguments.out.parent.exists()
     assert sorted(asked) == sorted(itertools.product([(40, 40), (48, 24)], ["smallconv_8", "smallconv_16"]))
 
