@@ -18,7 +18,7 @@ from understudy.verbs.embedding_ray import pack, unpack
 Command = Callable[..., Any]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster() -> Iterator[None]:
     import ray
 
@@ -33,33 +33,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_ray_fills_what_is_missing_with_the_same_vectors(
-    cluster: None, small_shards: None, command: Command, taught: Path, here: Path
-) -> None:
-    del cluster, small_shards
-    words = ("embed", taught / "teacher" / "model", taught / "images", "--device", "cpu", "-o")
-    assert command(*words, "alone").status == 0
-    alone = Table.open("alone")
-    done = command(*words, "table", "--engine", "ray", "--workers", "2")
-    assert done.status == 0, done.err
-    assert "48 vectors of dimension 12: table" in done.out
-    table = Table.open("table")
-    assert (table.ids, table.hashes, table.queries) == (alone.ids, alone.hashes, 48)
-    np.testing.assert_allclose(table.read(range(48)), alone.read(range(48)), atol=1e-6)
-
-    shards = sorted((here / "table" / "shards").glob("*.safetensors"))
-    assert len(shards) == 5
-    shards[2].write_bytes(shards[2].read_bytes()[:-7])  # as a copy that was cut off leaves it
-    before = {shard: shard.stat().st_mtime_ns for shard in shards}
-    assert command(*words, "table", "--engine", "ray").status == 0
-    again = Table.open("table")
-    assert again.queries == 58
-    np.testing.assert_allclose(again.read(range(48)), alone.read(range(48)), atol=1e-6)
-    assert [shard for shard in shards if shard.stat().st_mtime_ns != before[shard]] == [shards[2]]
-
-
-@pytest.mark.slow
-def test_ray_says_what_an_actor_could_not_read(
+def test_ray_gives_the_same_table_and_does_only_what_is_missing(
     cluster: None,
     small_shards: None,
     command: Command,
@@ -67,18 +41,34 @@ def test_ray_says_what_an_actor_could_not_read(
     taught: Path,
     here: Path,
 ) -> None:
+    """An unreadable image, mended, and a shard that was cut off: nothing else is asked about again."""
     del cluster, small_shards
-    images = make_images(here / "images")
-    (images / "class03" / "1.png").write_bytes(b"no image")
-    words = ("embed", taught / "teacher" / "model", "images", "-o", "table", "--engine", "ray")
+    spoilt = make_images(here / "images") / "class03" / "1.png"
+    good = spoilt.read_bytes()
+    spoilt.write_bytes(b"no image")
+    model = taught / "teacher" / "model"
+    words = ("embed", model, "images", "--engine", "ray", "--workers", "2", "-o", "table")
     refused = command(*words)
     assert refused.status == 2
     assert "class03/1.png" in refused.err
     assert not (here / "table" / "table.json").exists()
-    done = command(*words, "--skip-unreadable")
+    shards = sorted((here / "table" / "shards").glob("*.safetensors"))
+    assert len(shards) == 4  # of five with ten images each, or what is left
+
+    spoilt.write_bytes(good)
+    shards[0].write_bytes(shards[0].read_bytes()[:-7])  # as a copy that was cut off leaves it
+    before = {shard: shard.stat().st_mtime_ns for shard in shards}
+    done = command(*words)
     assert done.status == 0, done.err
-    assert len(Table.open("table")) == 47
-    refused = command(*words[:-3], "other", "--engine", "ray", "--device", "cuda")
+    assert "48 vectors of dimension 12: table" in done.out
+    assert [shard for shard in shards if shard.stat().st_mtime_ns != before[shard]] == [shards[0]]
+
+    assert command("embed", model, "images", "--device", "cpu", "-o", "alone").status == 0
+    table, alone = Table.open("table"), Table.open("alone")
+    assert (table.ids, table.hashes, table.queries) == (alone.ids, alone.hashes, 38 + 20)
+    np.testing.assert_allclose(table.read(range(48)), alone.read(range(48)), atol=1e-6)
+
+    refused = command("embed", model, "images", "-o", "other", "--engine", "ray", "--device", "cuda")
     assert (refused.status, "the Ray cluster has no GPU" in refused.err) == (2, True)
 
 
