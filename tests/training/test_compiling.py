@@ -18,6 +18,7 @@ from understudy.losses import HardDarkRank, MultiSimilarity, SimilarityKL, SoftD
 from understudy.models import build_embedder
 from understudy.teachers import LiveTeacher
 from understudy.training.compiling import WORTH, Compilation, compiles
+from understudy.training.s2sd import S2SDTerm
 from understudy.training.task import Task
 from understudy.training.terms import DistillationTerm, SupervisedTerm
 
@@ -59,12 +60,36 @@ def test_a_compiled_task_gives_the_same_losses_and_gradients() -> None:
     batch, sentences = make_batch(), list[str]()
     parts, gradients = taken(make_task(), batch)
     task = make_task()
-    compilation = Compilation(task, sentences.append, backend="aot_eager")
+    compilation = Compilation(task, sentences.append, backend="eager")
     found, slopes = compilation.guarded(lambda: taken(task, batch))()
     assert found == pytest.approx(parts, rel=1e-4)
     for ours, theirs in zip(slopes, gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
     assert sentences == []
+
+
+@pytest.mark.slow
+def test_compiled_self_distillation_is_plain_self_distillation() -> None:
+    def make() -> Task:
+        torch.manual_seed(0)
+        term = S2SDTerm(lambda _: MultiSimilarity(), "msdf", (6, 7), base_dim=8, pooled_dim=16, delay=0)
+        return Task(build_embedder(SETTINGS), [term]).train()
+
+    batch = make_batch()
+    parts, gradients = taken(make(), batch)
+    task, seen = make(), list[str]()
+
+    def watched(function: Callable[..., Any]) -> Callable[..., Any]:
+        seen.append(function.__name__)
+        return function
+
+    task.wrap(watched)
+    assert {"_student_outputs", "_project", "_objective"} <= set(seen)
+    Compilation(task, seen.append, backend="eager")
+    found, slopes = taken(task, batch)
+    assert found == pytest.approx(parts, rel=1e-5)
+    for ours, theirs in zip(slopes, gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def broken(_module: object, _inputs: object) -> Callable[..., Any]:

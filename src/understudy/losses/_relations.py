@@ -18,12 +18,14 @@ class RelationalLoss(nn.Module):
     Attributes:
         inputs: What the task must supply for both sides.
         capturable: Whether a CUDA graph can record it: no synchronisation, no shape that depends on values.
+        random: Whether it draws from its generator.
         splits_by_query: Whether the loss of a batch is the mean of the losses of its parts, weighted by their
             numbers of queries, when the parts partition the rows: then processes may share the queries.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("embedding",)
     capturable: ClassVar[bool] = True
+    random: ClassVar[bool] = False
     splits_by_query: bool = True
 
     def forward(

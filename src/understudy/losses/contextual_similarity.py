@@ -109,6 +109,7 @@ class ContextualSimilarity(nn.Module):
 
     inputs: ClassVar[tuple[str, ...]] = ("embedding", "gallery")
     capturable: ClassVar[bool] = True
+    random: ClassVar[bool] = False
     splits_by_query: ClassVar[bool] = True
 
     def __init__(

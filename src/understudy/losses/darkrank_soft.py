@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from torch import Generator, Tensor
 
@@ -139,6 +139,8 @@ class SoftDarkRank(RelationalLoss):
         >>> SoftDarkRank(list_length=3)(x, x)
         tensor(0.)
     """
+
+    random: ClassVar[bool] = True
 
     def __init__(
         self,

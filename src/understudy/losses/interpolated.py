@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Generator, Tensor, nn
@@ -163,6 +163,8 @@ class Interpolated(nn.Module):
     """
 
     inputs: tuple[str, ...] = ("embedding",)
+
+    random: ClassVar[bool] = True
 
     def __init__(
         self,

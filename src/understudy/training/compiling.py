@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
 import torch
-from torch import nn
 
 from understudy.training.task import Task
 from understudy.training.terms import MapsTerm
@@ -75,8 +73,6 @@ class Compilation:
             return made
 
         task.wrap(compiled)
-        for loss in _losses(task):
-            loss.compile(dynamic=False, backend=backend)
 
     def guarded(self, step: Callable[..., R]) -> Callable[..., R]:
         """A step that is taken again without a compiler where the first one makes a compiler fail.
@@ -104,8 +100,6 @@ class Compilation:
     def undo(self) -> None:
         """Everything as it was before."""
         self._task.wrap(None)
-        for loss in _losses(self._task):
-            loss._compiled_call_impl = None  # noqa: SLF001 (nn.Module has no public way back)
 
 
 def _obstacle(task: Task) -> str | None:
@@ -114,16 +108,6 @@ def _obstacle(task: Task) -> str | None:
     if shutil.which("cc") is None and shutil.which("gcc") is None and shutil.which("clang") is None:
         return "there is no C compiler: install gcc"
     return None
-
-
-def _losses(task: Task) -> list[nn.Module]:
-    """The losses that a compiler can read: those that neither draw at random nor wait for the device."""
-    found = [loss for term in task.loss_terms() if isinstance(loss := getattr(term, "loss", None), nn.Module)]
-    return [
-        loss
-        for loss in found
-        if getattr(loss, "capturable", True) and "generator" not in inspect.signature(loss.forward).parameters
-    ]
 
 
 def _compiler_failed(error: Exception) -> bool:

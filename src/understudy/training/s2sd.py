@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,7 +13,7 @@ from understudy.losses import s2sd
 from understudy.models.pooling import AverageMaxPooling
 from understudy.training.prefixes import Prefixes
 from understudy.training.step import Step
-from understudy.training.terms import Term
+from understudy.training.terms import Term, Wrapper, readable
 
 Variant = Literal["dsd", "msd", "msdf", "msdfa"]
 
@@ -79,6 +80,13 @@ class S2SDTerm(Term):
         self.prefixes = prefixes or Prefixes()
         self.nested = nn.ModuleList(criterion(dim) for dim in self.prefixes.dims)
         self.pool = AverageMaxPooling() if variant == "msdfa" else None
+        self.wrap(None)
+
+    def wrap(self, wrapper: Wrapper | None) -> None:
+        """Lets the heads be computed in another way, and the objective where no criterion draws at random."""
+        readably = all(map(readable, (*self.criteria, *self.nested)))
+        self._headed = self._project if wrapper is None else wrapper(self._project)
+        self._valued = self._objective if wrapper is None or not readably else wrapper(self._objective)
 
     def schedule(self, step: int) -> tuple[float, ...]:
         """The factor, and whether the features teach yet."""
@@ -89,13 +97,30 @@ class S2SDTerm(Term):
         features = self._features(step)
         labels = step.everywhere(step.labels)
         bases = self.prefixes.views(step.outputs, "embedding", step.everywhere)
-        auxiliaries = [step.everywhere(F.normalize(head(features), dim=1)) for head in self.heads]
+        auxiliaries = [step.everywhere(rows) for rows in self._headed(features)]
         pooled = step.everywhere(features.detach()) if self.variant in ("msdf", "msdfa") else None
         criteria = (*self.criteria, *self.nested)
+        draws = [self.draws(criterion, step, place) for place, criterion in enumerate(criteria)]
+        return self._valued(bases, auxiliaries, pooled, labels, draws)
+
+    def _project(self, features: Tensor) -> list[Tensor]:
+        """What the heads make of the features, each row of norm 1."""
+        return [F.normalize(head(features), dim=1) for head in self.heads]
+
+    def _objective(
+        self,
+        bases: Sequence[Tensor],
+        auxiliaries: Sequence[Tensor],
+        pooled: Tensor | None,
+        labels: Tensor,
+        draws: Sequence[Mapping[str, torch.Generator]],
+    ) -> Tensor:
+        """The value, of gathered rows."""
         rows = (bases[0], *auxiliaries, *bases[1:])
+        criteria = (*self.criteria, *self.nested)
         supervised = [
-            criterion(vectors, labels, **self.draws(criterion, step, place))
-            for place, (criterion, vectors) in enumerate(zip(criteria, rows, strict=True))
+            criterion(vectors, labels, **extra)
+            for criterion, vectors, extra in zip(criteria, rows, draws, strict=True)
         ]
         heads = supervised[1 : 1 + len(auxiliaries)]
         firsts = (supervised[0], *supervised[1 + len(auxiliaries) :])

@@ -17,7 +17,7 @@ from understudy.teachers.live import LiveTeacher
 from understudy.teachers.protocol import Teacher, View
 from understudy.training.draws import Draws
 from understudy.training.step import Step
-from understudy.training.terms import DistillationTerm, MapsTerm, Term
+from understudy.training.terms import DistillationTerm, MapsTerm, Term, Wrapper
 
 
 class Task(nn.Module):
@@ -90,8 +90,8 @@ class Task(nn.Module):
         # What makes images worse stays as it is written: a compiler's roundings would move JPEG's.
         return self._outputs(items if self.sees is None else self.sees(items))
 
-    def wrap(self, wrapper: Callable[[Callable[..., Outputs]], Callable[..., Outputs]] | None) -> None:
-        """Lets what gives the outputs of the student and of live teachers be computed in another way.
+    def wrap(self, wrapper: Wrapper | None) -> None:
+        """Lets student, live teachers and losses be computed in another way.
 
         Args:
             wrapper: Makes a function of a function, such as ``torch.compile``; None: as it was.
@@ -100,6 +100,8 @@ class Task(nn.Module):
         for teacher in self._teachers.values():
             if isinstance(teacher, LiveTeacher):
                 teacher.wrap(wrapper)
+        for term in self.loss_terms():
+            term.wrap(wrapper)
 
     def _student_outputs(self, items: Items) -> Outputs:
         prepared = self.student.prepare(items)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from understudy.training.prefixes import Prefixes
 from understudy.training.step import Step
+
+Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""Makes a function of a function that computes the same."""
 
 
 class Term(nn.Module):
@@ -64,6 +68,17 @@ class Term(nn.Module):
         """Whether a CUDA graph can record the term: none of its losses waits for the device."""
         return all(getattr(module, "capturable", True) for module in self.modules() if module is not self)
 
+    def wrap(self, wrapper: Wrapper | None) -> None:
+        """Lets losses be computed in another way, those that neither draw at random nor wait for the device.
+
+        Args:
+            wrapper: Makes a function of a function, such as ``torch.compile``; None: as it was.
+        """
+        for loss in (getattr(self, "loss", None), *getattr(self, "nested", ())):
+            if isinstance(loss, nn.Module) and readable(loss):
+                # what nn.Module.compile does, which has no way back
+                loss._compiled_call_impl = None if wrapper is None else wrapper(loss._call_impl)  # noqa: SLF001
+
     def forward(self, step: Step) -> Tensor:
         """The unweighted value, a scalar with a graph."""
         raise NotImplementedError
@@ -76,7 +91,7 @@ class Term(nn.Module):
             step: The step it is called in.
             salt: Tells several losses of one term apart.
         """
-        if "generator" not in inspect.signature(loss.forward).parameters:
+        if not _draws(loss):
             return {}
         return {"generator": step.generator(_number(self.name) + salt)}
 
@@ -236,6 +251,16 @@ class MapsTerm(Term):
         mine, theirs = self.maps
         value: Tensor = self.loss(step.outputs["maps"][mine], step.taught[self.teacher]["maps"][theirs])
         return value * step.local_share()
+
+
+def readable(loss: nn.Module) -> bool:
+    """Whether a compiler can read a loss: it neither draws at random nor waits for the device."""
+    return all(getattr(part, "capturable", True) and not _draws(part) for part in loss.modules())
+
+
+def _draws(loss: nn.Module) -> bool:
+    """Whether a loss draws at random: as it says itself, else whether it could."""
+    return bool(getattr(loss, "random", "generator" in inspect.signature(loss.forward).parameters))
 
 
 def _number(name: str) -> int:

@@ -19,10 +19,12 @@ class SupervisedLoss(nn.Module):
     Attributes:
         inputs: What the task must supply.
         capturable: Whether a CUDA graph can record it.
+        random: Whether it draws from its generator.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("embedding", "labels")
     capturable: ClassVar[bool] = True
+    random: ClassVar[bool] = False
 
     def forward(self, embedding: Tensor, labels: Tensor, generator: Generator | None = None) -> Tensor:
         """The loss of a batch.

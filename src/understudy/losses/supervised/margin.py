@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -126,6 +128,8 @@ class Margin(SupervisedLoss):
         >>> Margin(num_classes=None)(x, torch.tensor([0, 0, 1, 1])).requires_grad
         True
     """
+
+    random: ClassVar[bool] = True
 
     def __init__(
         self,
