@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -187,6 +188,22 @@ def test_a_disk_that_fills_at_any_size_ends_in_one_sentence_and_loses_nothing(
     assert any(sentence.startswith(f"{full} 'run'") for sentence in sentences)
     assert any(sentence.startswith(f"{full} 'step-0000000") for sentence in sentences)
     assert all("--resume" in sentence or "run the same command again" in sentence for sentence in sentences)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_log_that_cannot_be_written_ends_nothing(
+    value: dict[str, Any], whole: dict[str, Any], tmp_path: Path, terminal: bool
+) -> None:
+    with contextlib.suppress(OSError), Path("/dev/full").open("w", buffering=1) as full:
+        full.isatty = lambda: terminal  # type: ignore[method-assign]
+        reporter = Reporter(full, interval=0.0)
+        with reporter:
+            reporter.start("read", 10)
+            reporter.say("a sentence")
+            reporter.update(5)
+        execute(config(value), tmp_path / "run", reporter=reporter)
+    assert result(tmp_path / "run") == whole
 
 
 def at_call(number: int, real: Callable[..., Any], error: BaseException) -> Callable[..., Any]:

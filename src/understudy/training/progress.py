@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Any, Self, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 class Reporter:
     """Progress on standard error: one bar at a time, or a line every so often where no terminal is.
+
+    What cannot be written is lost, and ends nothing.
 
     Args:
         stream: Where to; default standard error.
@@ -31,7 +34,7 @@ class Reporter:
     """
 
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False, interval: float = 10.0) -> None:
-        self._stream = stream or sys.stderr
+        self._stream = cast("TextIO", _Forgiving(stream or sys.stderr))
         self._quiet = quiet
         self._interval = interval
         self._console = Console(file=self._stream, highlight=False)
@@ -98,3 +101,22 @@ class Reporter:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+class _Forgiving:
+    """A stream that may fail: a disk that is full under a log, a terminal that is gone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
