@@ -36,9 +36,8 @@ def test_its_settings_exist() -> None:
 
 def test_its_settings_of_onnx_files_are_all_there_are() -> None:
     table = PAGE.partition("| setting |")[2].partition("A file may say")[0]
-    named = {
-        name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
-    }
+    rows = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert named == set(SETTINGS)
     defaults = Preprocessing(size=(1, 1), resize=(1, 1))
     assert (defaults.mode, defaults.interpolation) == ("shorter", "bicubic")

@@ -252,3 +252,22 @@ def test_a_table_of_other_images_is_refused_before_anything_is_decoded(
     with pytest.raises(UserError, match=r"36 of 36 ids are not in the embedding table"):
         execute(config(settings(teachers={"main": f"table:{tmp_path / 'table'}"})), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_table_need_not_have_what_nobody_can_read(
+    settings: Settings, make_images: Callable[..., Path], tmp_path: Path
+) -> None:
+    """``embed --skip-unreadable`` leaves out the images that ``data.skip_unreadable`` leaves out."""
+    folder = make_images(tmp_path / "some")
+    broken = sorted(folder.rglob("*.png"))[3]
+    broken.write_bytes(b"no image")
+    ids = [name for name in open_dataset(folder).manifest.ids if not str(broken).endswith(name)]
+    vectors = np.random.default_rng(0).normal(size=(len(ids), 5)).astype(np.float32)
+    write_table(tmp_path / "table", vectors, ids, metadata={"teacher": "api"})
+    value = settings(teachers={"main": f"table:{tmp_path / 'table'}"})
+    value["data"] = {"source": str(folder), "val_fraction": 0.25}
+    with pytest.raises(UserError, match="1 of 36 ids are not in the embedding table"):
+        execute(config(value), tmp_path / "refused")
+    value["data"]["skip_unreadable"] = True
+    execute(config(value), tmp_path / "run")
+    assert summary(tmp_path / "run")["teacher_queries"] == {"main": 35}

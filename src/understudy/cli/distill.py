@@ -25,7 +25,10 @@ def distill(
     ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option(help="timm:NAME[?weights=FILE], a saved model, or packaged:typefaces"),
+        typer.Option(
+            help="timm:NAME[?weights=FILE], onnx:FILE, table:DIR, python:module:factory, a saved model, or "
+            "packaged:typefaces"
+        ),
     ] = None,
     student: Annotated[str | None, typer.Option(help="backbone (default: mobilenetv3_small_050)")] = None,
     loss: Annotated[

@@ -98,7 +98,9 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
     rows = rows_of("train")
     if not len(rows):
         raise UserError(f"{config.data.source!r} has no training images: check its `split` column")
-    teachers = {name: joined(teacher, dataset, rows) for name, teacher in opened.items()}
+    # What nobody can read a table need not have: only the second plan knows.
+    certain = rows[:0] if config.data.skip_unreadable and readable is None else rows
+    teachers = {name: joined(teacher, dataset, certain) for name, teacher in opened.items()}
     labels, classes = _training_labels(manifest.label_codes(), manifest.classes, rows)
     supervised = default_supervised(config, has_labels=bool(classes))
     uses_labels = bool(supervised) or config.s2sd is not None

@@ -35,7 +35,8 @@ def distill(
     Args:
         data: A data set's name, a manifest, a folder of images, or the settings of
             `understudy.config.DataConfig`.
-        teacher: ``timm:NAME[?weights=FILE]``, a saved model's directory, or ``packaged:NAME``; several as a
+        teacher: ``timm:NAME[?weights=FILE]``, ``onnx:FILE``, ``table:DIR``, ``python:module:factory``, a
+            saved model's directory, or ``packaged:NAME`` (`understudy.teachers.open_teacher`); several as a
             mapping from their names.
         student: A backbone, or the settings of `understudy.models.EmbedderConfig`.
         losses: Distillation losses: names, or mappings with ``name``, ``weight``, ``args``.
