@@ -141,10 +141,11 @@ def _verdict(tests: Sequence[Mapping[str, Any]], metric: str) -> str:
     ahead = sum(difference > 0 for difference in single)
     mean = sum(single) / len(single)
     return (
-        "**What mixtures add.** The same loss with and without mixtures of embeddings, all else being equal: "
-        f"with them it is ahead in {ahead} of {len(single)} comparisons, by {100 * mean:+.1f} points of "
-        f"{_title(metric)} in the mean ({100 * min(single):+.1f} to {100 * max(single):+.1f}). Seed by "
-        "seed:\n\n" + _differences(tests)
+        "**What mixtures add.** The same loss with and without mixtures of embeddings, at equal steps and "
+        f"each with the learning rate it chose: with them it is ahead in {ahead} of {len(single)} comparisons, by "
+        f"{100 * mean:+.1f} points of {_title(metric)} in the mean ({100 * min(single):+.1f} to "
+        f"{100 * max(single):+.1f}). Paired t tests, seed by seed, over all shares with every seed at every "
+        "share as a pair; p is not corrected for the number of tests:\n\n" + _differences(tests)
     )
 
 

@@ -58,8 +58,9 @@ PARTS = ("curves", "switches", "aligned")
 
 def main(words: Sequence[str] | None = None) -> None:
     bench = Bench(_arguments(words))
-    bench.prepare()
-    bench.run()
+    if not bench.arguments.report:
+        bench.prepare()
+        bench.run()
     bench.report()
 
 
@@ -215,6 +216,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of every run (default: the data set's own)")
     parser.add_argument("--jobs", type=int, default=1, help="runs trained side by side")
+    parser.add_argument("--report", action="store_true", help="train nothing, write what is finished so far")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument(
         "--work", type=lambda text: Path(text).resolve(), default=Path("runs/blackbox").resolve()
