@@ -264,3 +264,47 @@ def test_a_truncated_shard_is_mended(model: Path, images: Path, tmp_path: Path) 
         Table.open(tmp_path / "t")
     after = embed(model, images, tmp_path / "t")
     assert (after.fingerprint, after.queries) == (before.fingerprint, before.queries + ITEMS)
+
+
+_FACTORY = """
+import torch
+
+calls = []
+
+class Api:
+    dim = 3
+    preprocessing = {"size": [16, 16], "resize": [16, 16], "channels": 1, "mean": [0.0], "std": [1.0]}
+
+    def __call__(self, images):
+        calls.append(len(images))
+        if len(calls) == 7:
+            raise ConnectionError("503")
+        return torch.stack([images.mean((1, 2, 3)), images.amax((1, 2, 3)), images.std((1, 2, 3))], 1)
+
+def factory():
+    return Api()
+"""
+
+
+def test_a_callable_that_fails_once_is_asked_again_and_that_counts(
+    command: Command, images: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "api.py").write_text(_FACTORY, encoding="utf-8")
+    reference = f"python:{tmp_path / 'api.py'}:factory"
+    words = ("embed", reference, images, "--batch-size", 5, "-o", tmp_path / "t")
+    done = command(*words)
+    assert done.status == 0, done.err
+    table = Table.open(tmp_path / "t")
+    dataset = open_dataset(images)
+    x = np.stack([np.asarray(dataset.image(row, 1)) for row in range(48)]).astype(np.float32) / 255
+    np.testing.assert_allclose(table.read(range(48))[:, 0], x.mean((1, 2)), atol=1e-5)
+    assert table.queries == 48 + 5  # the seventh batch was asked about twice
+
+
+def test_a_model_in_memory_stays_as_it_is(model: Path, images: Path, tmp_path: Path) -> None:
+    embedder = load(model).train()
+    embed(embedder, images, tmp_path / "t")
+    assert embedder.training
+    assert all(weight.requires_grad for weight in embedder.parameters())
+    again = embed(model, images, tmp_path / "t")  # the same weights: the same table
+    assert again.queries == 48

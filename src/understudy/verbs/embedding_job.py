@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,9 +119,13 @@ class Answerer:
             where = "" if job.split is None else f" in the split {job.split!r}: pass another --split"
             raise UserError(f"{self._dataset.name!r} has no images{where}")
         self.ids = [manifest.ids[row] for row in self.rows.tolist()]
-        self._teacher: Teacher = open_teacher(
-            job.model if isinstance(job.model, Embedder) else str(job.model), device=self._device
-        )
+        # A teacher is frozen in place: whoever passed a model keeps it as it is.
+        model = copy.deepcopy(job.model) if isinstance(job.model, Embedder) else str(job.model)
+        self._teacher: Teacher = open_teacher(model, device=self._device)
+        tell = getattr(self._teacher, "call_images", None)
+        if tell is not None:
+            tell(manifest.ids)
+        self._told = 0  # how many of its questions were told of
         self._pre = _preprocessing(self._teacher)
         self.plan = self._planned()
         self._held = self._all_pixels(say)
@@ -165,12 +170,14 @@ class Answerer:
         total = 0
         useless = loaded.reasons and not self.job.skip_unreadable
         for batch in () if useless else self._batches(loaded):
-            before = getattr(self._teacher, "queries", 0)
-            outputs = self._teacher.outputs(batch)
-            count = int(getattr(self._teacher, "queries", before + len(batch))) - before
-            total += count
-            if asked is not None:
-                asked(count)
+            try:
+                outputs = self._teacher.outputs(batch)
+            finally:  # a question that came to nothing is one too
+                count = self._teacher.queries - self._told
+                self._told += count
+                total += count
+                if asked is not None and count:
+                    asked(count)
             vectors.append(outputs["embedding"].float().cpu().numpy())
             if self.job.logits:
                 logits.append(outputs["logits"].float().cpu().numpy())
