@@ -80,8 +80,9 @@ def _parts(results: Mapping[str, Any]) -> Iterator[str]:
     yield f"# Students of a stored table: {results['data']}"
     yield results["about"]
     yield _conditions(results)
-    yield "## By the share of the training images"
-    for metric in metrics:
+    if lines:
+        yield "## By the share of the training images"
+    for metric in metrics if lines else ():
         yield _curves(lines, metric, results["teacher"])
     yield _verdict(results["tests"], metrics[0])
     if results["other_tests"]:
@@ -141,8 +142,8 @@ def _verdict(tests: Sequence[Mapping[str, Any]], metric: str) -> str:
     ahead = sum(difference > 0 for difference in single)
     mean = sum(single) / len(single)
     return (
-        "**What mixtures add.** The same loss with and without mixtures of embeddings, at equal steps and "
-        f"each with the learning rate it chose: with them it is ahead in {ahead} of {len(single)} comparisons, by "
+        "**What mixtures add.** The same loss with and without mixtures of embeddings, at equal steps, each "
+        f"with the learning rate it chose: with them it is ahead in {ahead} of {len(single)} comparisons, by "
         f"{100 * mean:+.1f} points of {_title(metric)} in the mean ({100 * min(single):+.1f} to "
         f"{100 * max(single):+.1f}). Paired t tests, seed by seed, over all shares with every seed at every "
         "share as a pair; p is not corrected for the number of tests:\n\n" + _differences(tests)
