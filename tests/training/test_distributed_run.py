@@ -41,6 +41,7 @@ from understudy.training.run import execute
 from understudy.training.signals import Stopped
 from understudy.training.task import Task
 from understudy.training.together import embed_together
+from understudy.verbs import evaluate
 
 Settings = Callable[..., dict[str, Any]]
 Work = Callable[[dict[str, Any], Path], None]
@@ -293,6 +294,15 @@ def _commands(value: dict[str, Any], place: Path) -> None:
             ["compare", "demo"],
             ["train", file, "--out", place / "two", "--nosuch"],
             ["train", file, "--out", place / "two"],
+            [
+                "evaluate",
+                place / "two" / "model",
+                value["images"],
+                "--batch-size",
+                4,
+                "--out",
+                place / "report",
+            ],
         ):
             sys.argv = ["understudy", *map(str, words)]
             try:
@@ -316,14 +326,18 @@ def _raises(*_: object, **__: object) -> None:
 
 @pytest.mark.slow
 def test_commands_speak_with_one_voice(
-    pair: Callable[..., list[int | None]], settings: Settings, tmp_path: Path
+    pair: Callable[..., list[int | None]], settings: Settings, taught: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings(steps=2, device="cpu")))
-    assert pair(_commands, {}, tmp_path) == [0, 0]
-    assert [found["statuses"] for found in notes(tmp_path)] == [[2, 2, 2, 0, 1], [2, 2, 2, 0, 2]]
+    images = taught / "images"
+    assert pair(_commands, {"images": str(images)}, tmp_path) == [0, 0]
+    assert [found["statuses"] for found in notes(tmp_path)] == [[2, 2, 2, 0, 0, 1], [2, 2, 2, 0, 0, 2]]
     first, second = ((tmp_path / f"out-{rank}").read_text() for rank in range(2))
     assert f"model: {tmp_path / 'two' / 'model'}" in first
     assert second == ""
+    alone = evaluate(tmp_path / "two" / "model", images, device="cpu", batch_size=4)
+    assert json.loads((tmp_path / "report").read_text())["metrics"] == alone.metrics
+    assert alone.counts["queries"] == 48
     said = [line for rank in range(2) for line in (tmp_path / f"err-{rank}").read_text().splitlines()]
     voices = ("none.yaml", "`understudy compare` is work for one", "--nosuch", "one process has vanished")
     assert [sum(voice in line for line in said) for voice in voices] == [1, 1, 1, 1]

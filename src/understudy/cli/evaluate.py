@@ -115,6 +115,7 @@ def evaluate(
 ) -> None:
     """Measure ranking (with labels) and agreement with a teacher (with none)."""
     from understudy.errors import unknown
+    from understudy.training.distributed import is_writer
     from understudy.training.progress import Reporter
     from understudy.verbs import evaluate as run
     from understudy.verbs.looking import view_of_text
@@ -155,7 +156,7 @@ def evaluate(
         reporter=Reporter(quiet=json),
     )
     typer.echo(report.to_json() if json else report.table())
-    if out is not None:
+    if out is not None and is_writer():
         write_json(out, report.as_dict())
 
 

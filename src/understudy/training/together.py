@@ -38,19 +38,38 @@ def embed_together(
     Raises:
         UserError: There are no rows.
     """
-    batches = -(-len(rows) // batch_size)
-    if distributed.world() == 1 or batches == 0:
-        return embed_pixels(model, pixels, rows, batch_size=batch_size, describing=describing)
     wanted = torch.as_tensor(rows, dtype=torch.int64)
-    shares = [distributed.share(batches, rank) for rank in range(distributed.world())]
-    counts = [len(wanted[s.start * batch_size : s.stop * batch_size]) for s in shares]
-    mine = shares[distributed.rank()]
-    own = wanted[mine.start * batch_size : mine.stop * batch_size]
-    vectors = None
-    if len(own):
-        vectors = embed_pixels(model, pixels, own, batch_size=batch_size, describing=describing)
-    known = distributed.broadcast_object(None if vectors is None else (vectors.shape[1], vectors.device.type))
-    assert known is not None  # the first share is never empty
-    if vectors is None:
-        vectors = torch.empty(0, known[0], device=known[1])
-    return gather(vectors, counts)
+    own = wanted[own_batches(len(wanted), batch_size)]
+    if len(wanted) and not len(own):
+        return join(None)
+    return join(embed_pixels(model, pixels, own, batch_size=batch_size, describing=describing))
+
+
+def own_batches(rows: int, batch_size: int) -> slice:
+    """Which of some rows fall to this process, when they are shared out in whole batches.
+
+    Example:
+        >>> own_batches(10, 4)
+        slice(0, 12, None)
+    """
+    mine = distributed.share(-(-rows // batch_size))
+    return slice(mine.start * batch_size, mine.stop * batch_size)
+
+
+def join(own: Tensor | None) -> Tensor:
+    """The vectors that the processes made, in rank order, on each of them.
+
+    Args:
+        own: (n_r, d) vectors of this process, on a device of one kind everywhere; None: it has none.
+
+    Raises:
+        ValueError: No process has any.
+    """
+    if distributed.world() == 1 and own is not None:
+        return own
+    shapes = distributed.gather_objects(None if own is None else (*own.shape, own.device.type))
+    known = next((shape for shape in shapes if shape is not None), None)
+    if known is None:
+        raise ValueError("no process has vectors")
+    vectors = own if own is not None else torch.empty(0, known[1], device=known[2])
+    return gather(vectors, [0 if shape is None else shape[0] for shape in shapes])

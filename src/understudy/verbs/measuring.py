@@ -18,6 +18,7 @@ from understudy.evaluation.comparing import against as compared
 from understudy.evaluation.inputs import Vectors
 from understudy.search import Metric
 from understudy.training.device import find_device
+from understudy.training.distributed import is_writer, launched
 from understudy.training.progress import Reporter
 from understudy.verbs.cast import Cast
 from understudy.verbs.choosing import plan as planned
@@ -29,6 +30,7 @@ from understudy.verbs.sides import Side, Whiten, pair
 from understudy.verbs.sources import Images, Maker
 
 
+@launched()
 def evaluate(
     query: Maker,
     data: str | Path | Manifest,
@@ -188,7 +190,7 @@ def evaluate(
         settings=report.settings | settings,
         provenance=provenance(plan, place, cast.unreadable) | {"models": cast.facts()},
     )
-    if strips is not None:
+    if strips is not None and is_writer():
         show(strips, plan, [first, *rivals], metric=metric, seed=seed)
     return report
 

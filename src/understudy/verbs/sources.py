@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from understudy.teachers.asked import AskedTeacher
 from understudy.teachers.identity import hash_of_file, hash_of_weights, identity
 from understudy.teachers.packaged import packaged_path
 from understudy.teachers.stored import open_stored
+from understudy.training.distributed import gather_objects
 from understudy.training.progress import Reporter
+from understudy.training.together import join, own_batches
 
 Maker = Embedder | str | Path
 Asked = AskedTeacher | LimitedTeacher
@@ -94,7 +96,10 @@ class Images:
     def embedded(
         self, model: Embedder | Asked, rows: np.ndarray, describing: Describing | None = None
     ) -> Vectors:
-        """The rows that could be read, and their embeddings on the device; a part at a time."""
+        """The rows that could be read, and their embeddings on the device; a part at a time.
+
+        Several processes decode and embed a share of each part.
+        """
         pre = model.preprocessing
         assert pre is not None  # `Source.open` has seen to it
         if not isinstance(model, Embedder):
@@ -110,30 +115,39 @@ class Images:
         model = model.to(self.device)
         kept, vectors = [], []
         for part in np.array_split(rows, max(1, -(-len(rows) * size // _DECODED_BYTES))):
-            self.reporter.start("decode", total=len(part))
-            pixels = self.dataset.pixels(
-                part,
-                resize=pre.resize,
-                mode=pre.mode,
-                channels=pre.channels,
-                interpolation=pre.interpolation,
-                skip_unreadable=self.skip_unreadable,
-                progress=self.reporter.tick,
-                say=say,
-            ).to(self.device)
-            self.reporter.start("embed", total=len(pixels))
-            vectors.append(
-                embed_pixels(
-                    model,
-                    pixels,
-                    batch_size=self.batch_size,
-                    describing=describing,
-                    progress=self.reporter.tick,
-                )
-            )
-            kept.append(pixels.rows.cpu().numpy())
+            own = part[own_batches(len(part), self.batch_size)]
+            made = self._made(model, own, describing, say) if len(own) else None
+            kept += gather_objects(own if made is None else made.rows)
+            vectors.append(join(None if made is None else made.values))
         self.reporter.stop()
         return Vectors(np.concatenate(kept), torch.cat(vectors))
+
+    def _made(
+        self,
+        model: Embedder | Asked,
+        rows: np.ndarray,
+        describing: Describing | None,
+        say: Callable[[str], None],
+    ) -> Vectors:
+        """Decodes and embeds rows that fit into memory together."""
+        pre = model.preprocessing
+        assert pre is not None
+        self.reporter.start("decode", total=len(rows))
+        pixels = self.dataset.pixels(
+            rows,
+            resize=pre.resize,
+            mode=pre.mode,
+            channels=pre.channels,
+            interpolation=pre.interpolation,
+            skip_unreadable=self.skip_unreadable,
+            progress=self.reporter.tick,
+            say=say,
+        ).to(self.device)
+        self.reporter.start("embed", total=len(pixels))
+        values = embed_pixels(
+            model, pixels, batch_size=self.batch_size, describing=describing, progress=self.reporter.tick
+        )
+        return Vectors(pixels.rows.cpu().numpy(), values)
 
 
 @dataclass
