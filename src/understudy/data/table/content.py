@@ -37,7 +37,10 @@ def content_hashes(dataset: Dataset, rows: Iterable[int]) -> list[str]:
     def of(row: int) -> str:
         path, box = dataset.manifest.path(row), dataset.manifest.box(row)
         try:
-            alone = None if path.is_file() and dataset.embedded is None else dataset.image(row)
+            if dataset.embedded is not None:
+                alone = dataset.image(row, dataset.embedded.shape[1])
+            else:
+                alone = None if path.is_file() else dataset.image(row)
             return content_hash(path, box, alone)
         except (OSError, UserError):
             return ""

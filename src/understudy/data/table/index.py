@@ -124,8 +124,8 @@ class Index:
         columns: dict[str, list[Any]] = {name: table.column(name).to_pylist() for name in table.column_names}
         states = zip(columns["size"], columns["mtime_ns"], strict=True) if "size" in columns else None
         return cls(
-            tuple(map(str, columns["id"])),
-            tuple(map(str, columns["hash"])) if "hash" in columns else None,
+            tuple(columns["id"]),
+            tuple(columns["hash"]) if "hash" in columns else None,
             None if states is None else tuple(states),
             tuple(columns["row"]) if "row" in columns else None,
             frozenset(row for row, out in enumerate(columns.get("left_out", ())) if out),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,6 @@ class Table:
         neighbour_agreement: The share of the ten nearest neighbours that stored and original vectors have in
             common, for float16 and int8; see `understudy.data.table.agreement`.
         queries: How many images × views the teacher was asked about.
-        fingerprint: A hash of all that is stored.
 
     Example:
         >>> import tempfile
@@ -78,7 +78,7 @@ class Table:
         self.classes: tuple[str, ...] | None = None if classes is None else tuple(classes)
         self.neighbour_agreement: float | None = facts.get("neighbour_agreement")
         self.queries: int = facts["queries"]
-        self.fingerprint = _fingerprint(index, facts)
+        self._checksums: list[str] = facts["shards"]
         self._shards = shards
         self._parts = {name: [shard.tensors[name] for shard in shards] for name in _stored(facts)}
         lines = [len(part) for part in self._parts["vectors"]]
@@ -110,6 +110,14 @@ class Table:
                 f"items and {wanted[1]} vectors, and there are {found[0]} ids and {found[1]} vectors: {AGAIN}"
             )
         return cls(directory, shards, index, facts)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that is stored, and of whose it is."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(json.dumps([self.dim, self.num_views, self._checksums]).encode())
+        digest.update("\0".join(self.ids).encode())
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -223,10 +231,3 @@ def _gather(out: np.ndarray, parts: Sequence[np.ndarray], starts: np.ndarray, li
 def _refuse_outside(numbers: np.ndarray, count: int, what: str) -> None:
     if numbers.size and (numbers.min() < 0 or numbers.max() >= count):
         raise IndexError(f"{what} lie between 0 and {count - 1}, got {numbers.min()} … {numbers.max()}")
-
-
-def _fingerprint(index: Index, facts: Mapping[str, Any]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([facts["dim"], facts["num_views"], facts["shards"]]).encode())
-    digest.update("\0".join(index.ids).encode())
-    return digest.hexdigest()
