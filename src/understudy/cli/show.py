@@ -14,6 +14,7 @@ def finished(run: Run, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"path": str(run.path), "metrics": run.metrics}))
         return
+    width = max(24, *map(len, run.metrics))
     for name, value in run.metrics.items():
-        typer.echo(f"{name:<24} {100 * value:6.2f} %")
+        typer.echo(f"{name:<{width}} {100 * value:6.2f} %")
     typer.echo(f"model: {run.path / 'model'}")

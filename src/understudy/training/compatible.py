@@ -12,7 +12,7 @@ from understudy.errors import UserError
 from understudy.losses import LOSSES, Interpolated
 from understudy.losses.registry import LossEntry
 from understudy.models.space import TeacherSpace
-from understudy.teachers import LiveTeacher, Teacher
+from understudy.teachers import Teacher
 from understudy.training.terms import DistillationTerm, Term
 
 
@@ -44,8 +44,6 @@ def teacher_space(config: RunConfig, teachers: Mapping[str, Teacher]) -> Teacher
 
 def normalised(teacher: Teacher) -> bool:
     """Whether a teacher's embeddings have length 1; assumed of one that does not say so."""
-    if isinstance(teacher, LiveTeacher):
-        return teacher.model.config.normalize
     said = getattr(teacher, "normalised", None)
     return True if said is None else bool(said)
 
