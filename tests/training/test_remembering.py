@@ -271,3 +271,18 @@ def test_a_table_need_not_have_what_nobody_can_read(
     value["data"]["skip_unreadable"] = True
     execute(config(value), tmp_path / "run")
     assert summary(tmp_path / "run")["teacher_queries"] == {"main": 35}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_replayed_graphs_ask_as_often_as_steps_that_are_not_recorded(
+    settings: Settings, taught: Path, tmp_path: Path
+) -> None:
+    """Nothing of a recorded step is run again in Python, and every replay is a question about each image."""
+    counts = []
+    for graph in ("auto", "off"):
+        teachers = {"main": str(taught / "teacher" / "model")}
+        value = settings(teachers=teachers, augment={"flip": 0.5}, sampler={"batch_size": 12})
+        execute(config({**value, "steps": 9, "device": "cuda", "cuda_graph": graph}), tmp_path / graph)
+        counts.append(summary(tmp_path / graph)["teacher_queries"])
+    assert counts == [{"main": 9 * 12 + VALIDATION}] * 2
