@@ -38,10 +38,8 @@ def content_hashes(dataset: Dataset, rows: Iterable[int]) -> list[str]:
         path, box = dataset.manifest.path(row), dataset.manifest.box(row)
         try:
             if dataset.embedded is not None:
-                alone = dataset.image(row, dataset.embedded.shape[1])
-            else:
-                alone = None if path.is_file() else dataset.image(row)
-            return content_hash(path, box, alone)
+                return content_hash(path, box, dataset.image(row, dataset.embedded.shape[1]))
+            return content_hash(path, box, None if path.is_file() else dataset.image(row))
         except (OSError, UserError):
             return ""
 
