@@ -71,7 +71,7 @@ def aligned(setting: Setting, teacher_dim: int) -> dict[str, dict[str, Any]]:
     dimension and a map into the teacher's space.
     """
     wide = {"student": {"dim": teacher_dim}}
-    names = [name for name, loss in LOSSES.items() if not loss.supervised and loss.inputs == ("embedding",)]
+    names = [name for name, loss in LOSSES.items() if not loss.supervised and loss.inputs[0] == "embedding"]
     rows = {name: merge(_taught(name, **_SETTINGS_OF.get(name, {})), wide) for name in names}
     own = setting.base["student"]["dim"]
     for beside in ([], [{"name": "similarity_kl"}]):

@@ -35,7 +35,7 @@ def test_every_study_can_be_read(bench: ModuleType) -> None:
     for setting in bench.SETTINGS.values():
         aligned = bench.aligned(setting, 128)
         relational = {name for name, loss in LOSSES.items() if loss.family == "rkd"}
-        assert {"absolute_teacher", "similarity_kl", *relational} <= set(aligned)
+        assert {"absolute_teacher", "contextual_similarity", "similarity_kl", *relational} <= set(aligned)
         blocks = [
             (bench.methods(setting), bench.FRACTIONS),
             (bench.switches(), bench.FRACTIONS),
