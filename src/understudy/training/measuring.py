@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,18 @@ from torch import Tensor
 from understudy.config import RunConfig
 from understudy.data import Pixels
 from understudy.errors import UserError, suggest
-from understudy.evaluation import Describing, Report, embed_pixels, metric_learning
+from understudy.evaluation import Describing, Report, metric_learning
 from understudy.models import count_macs, count_parameters
 from understudy.models.embedder import Embedder
 from understudy.models.speed import images_per_second
 from understudy.teachers import LiveTeacher
+from understudy.training import distributed
 from understudy.training.asking import compares
 from understudy.training.compatible import compatible_with
 from understudy.training.degraded import student_sees
 from understudy.training.figures import measurable
 from understudy.training.progress import Reporter
+from understudy.training.together import embed_together
 from understudy.training.towers import further
 from understudy.training.workshop import Workshop
 
@@ -38,11 +41,11 @@ def measure(model: Embedder, config: RunConfig, pixels: Pixels, split: str, work
     """Measures a student on a split: ranking by its labels, agreement with the first teacher.
 
     A student that is compatible with a teacher is also measured in that teacher's gallery, and one with
-    prefixes at each of them.
+    prefixes at each of them. Several processes embed a share each, and one of them measures.
     """
     manifest = workshop.dataset(config.data).manifest
     rows = _held(pixels, manifest.rows(split))
-    embeddings = embed_pixels(
+    embeddings = embed_together(
         model,
         pixels,
         rows,
@@ -61,8 +64,13 @@ def measure(model: Embedder, config: RunConfig, pixels: Pixels, split: str, work
     if guide is not None and reference is not None:
         gallery = workshop.embeddings(config.teachers[guide], pixels, rows, config.evaluation.batch_size)
     labels = manifest.label_codes()[rows.cpu().numpy()]
-    report = metric_learning(embeddings, labels, reference=reference)
-    return further(report, model, embeddings, labels, reference=reference, gallery=gallery)
+
+    def figures() -> Report:
+        report = metric_learning(embeddings, labels, reference=reference)
+        report = further(report, model, embeddings, labels, reference=reference, gallery=gallery)
+        return replace(report, per_query={})
+
+    return distributed.once(figures)
 
 
 def teacher_figures(config: RunConfig, name: str, workshop: Workshop) -> tuple[str, ...]:
