@@ -33,8 +33,8 @@ from understudy.training.neighbourhoods import (
 from understudy.training.plan import draw_up
 from understudy.training.progress import Reporter
 from understudy.training.questions import Questions
-from understudy.training.remembering import scope_of
 from understudy.training.resuming import fingerprint
+from understudy.training.scope import scope_of
 from understudy.training.task import Task
 from understudy.training.terms import DistillationTerm, MapsTerm
 from understudy.training.together import embed_together

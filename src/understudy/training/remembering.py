@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from understudy.config import RunConfig, TeacherConfig
-from understudy.data import Augmentation, Dataset, Pixels
+from understudy.config import TeacherConfig
+from understudy.data import Augmentation, Pixels
 from understudy.data.items import Items
 from understudy.data.table import Table
 from understudy.errors import UserError
@@ -26,31 +24,10 @@ from understudy.training import distributed
 from understudy.training.answering import afforded, ask_all, ask_into_table, read_into_memory
 from understudy.training.keeping import Shelf, digest_of, key_of
 from understudy.training.progress import Reporter
-from understudy.training.questions import Questions
+from understudy.training.scope import Scope
 from understudy.training.together import embed_together
 
 _PAID = ("python:", "onnx:")
-
-
-@dataclass(frozen=True)
-class Scope:
-    """Whose run it is that asks.
-
-    Attributes:
-        names: The name of each teacher, by its configuration.
-        dataset: The images.
-        questions: The account of what is asked.
-        directory: Where answers are kept that took a question each; None: in memory.
-        claim: Called before something is written there.
-        known: The teachers, joined to the images.
-    """
-
-    names: dict[str, str]
-    dataset: Dataset
-    questions: Questions
-    directory: Path | None = None
-    claim: Callable[[], None] = lambda: None
-    known: dict[str, Teacher] = field(default_factory=dict)
 
 
 class Remembering:
@@ -260,26 +237,6 @@ class Remembering:
     def _read_as(self, pixels: Pixels) -> str:
         """From where and at which size images were decoded."""
         raise NotImplementedError
-
-
-def scope_of(
-    config: RunConfig,
-    teachers: Mapping[str, Teacher],
-    dataset: Dataset,
-    directory: Path | None,
-    claim: Callable[[], None],
-) -> Scope:
-    """Whose run it is.
-
-    Args:
-        config: The run.
-        teachers: Its teachers, joined to the images.
-        dataset: The images.
-        directory: Where answers are kept that took a question each.
-        claim: Called before something is written there.
-    """
-    names = {key_of(teacher.model_dump(mode="json")): name for name, teacher in config.teachers.items()}
-    return Scope(names, dataset, Questions(teachers), directory, claim, dict(teachers))
 
 
 def _answer_bytes(teacher: Teacher) -> int:
