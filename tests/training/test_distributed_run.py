@@ -35,6 +35,7 @@ from understudy.evaluation import embed_pixels
 from understudy.models import build_embedder
 from understudy.training import distributed, records
 from understudy.training import run as run_module
+from understudy.training.capture import CapturedStep
 from understudy.training.distributed import LostProcess
 from understudy.training.results import read_run
 from understudy.training.run import execute
@@ -393,6 +394,46 @@ def wait_for(something: Callable[[], object], torchrun: subprocess.Popen[bytes])
         assert torchrun.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def _on_gpus(value: dict[str, Any], place: Path) -> None:
+    """Recorded and not, with the statistics of all rows, and stopped while recorded."""
+    recorded: list[int] = []
+    plain = CapturedStep._record
+
+    def remember(self: CapturedStep, *given: Any) -> None:
+        recorded.append(1)
+        plain(self, *given)
+
+    unfrozen = {**value, "student": {**value["student"], "freeze_bn": False}, "sync_bn": True}
+    with distributed.launched(), patch.object(CapturedStep, "_record", remember):
+        execute(config(value), place / "recorded")
+        execute(config({**value, "cuda_graph": "off"}), place / "plain")
+        execute(config(unfrozen), place / "synchronised")
+        with patch.object(run_module, "listening", lambda: _Asking(8)), pytest.raises(Stopped):
+            execute(config(value), place / "stopped")
+        execute(config(value), place / "stopped", resume=True)
+        note(place, recorded=len(recorded), device=str(torch.cuda.current_device()))
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_gpus_record_their_messages_and_end_where_one_does(
+    pair: Callable[..., list[int | None]], frozen: dict[str, Any], tmp_path: Path
+) -> None:
+    value = {**frozen, "device": "auto", "precision": "fp32", "steps": 12, "compile": "off"}
+    assert pair(_on_gpus, value, tmp_path) == [0, 0]
+    assert [(found["recorded"], found["device"]) for found in notes(tmp_path)] == [(4, "0"), (4, "1")]
+    unfrozen = {**value, "student": {**value["student"], "freeze_bn": False}}
+    one = execute(config(value), tmp_path / "one")
+    whole = execute(config(unfrozen), tmp_path / "whole")
+    pairs = [("recorded", one), ("plain", one), ("stopped", one), ("synchronised", whole)]
+    for name, run in pairs:
+        losses = [
+            [line["loss"] for line in lines(path) if "loss" in line] for path in (tmp_path / name, run.path)
+        ]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-2), name
 
 
 def test_a_launcher_that_set_half_of_what_it_should_is_one_sentence(
