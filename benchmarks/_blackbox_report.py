@@ -35,6 +35,7 @@ def collect(method: str, fraction: float, places: Sequence[Path], file: str) -> 
         "method": method,
         "fraction": fraction,
         "images": summaries[0]["images"],
+        "queries": summaries[0]["teacher_queries"],
         "seconds": [summary["seconds"] for summary in summaries],
         "figures": {key: [one["metrics"][key] for one in found] for key in found[0]["metrics"]},
     }
