@@ -60,6 +60,13 @@ def test_every_length_in_either_space_is_the_matrix_by_hand(normalize: bool, to_
     )
 
 
+def test_half_precision_is_projected_to_float32() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        projected = small()(torch.randn(3, 1, 40, 40))["projected"]
+    assert projected.dtype == torch.float32
+    torch.testing.assert_close(projected.norm(dim=1), torch.ones(3))
+
+
 def test_the_matrix_starts_orthogonal_and_as_the_identity_between_equal_dimensions() -> None:
     torch.testing.assert_close(Projection(6, 6, normalize=False)(torch.eye(6)), torch.eye(6))
     weight = Projection(6, 9, normalize=False).linear.weight

@@ -72,6 +72,7 @@ class Projection(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """(n, m) with m ≤ d_S, to (n, d_T)."""
         projected = F.linear(rows, self.linear.weight[:, : rows.shape[1]])
+        projected = projected.to(torch.promote_types(projected.dtype, torch.float32))
         return F.normalize(projected, dim=1) if self.normalize else projected
 
 
