@@ -184,7 +184,7 @@ def to_markdown(result: dict[str, Any]) -> str:
             f"{row['resident MB']} MB",
             f"{row['open ms']:.0f} ms",
             f"{row['join ms']:.0f} ms",
-            "–" if kept is None else f"{kept:.1%}",
+            "–" if kept is None else f"{kept:.2%}",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
