@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Literal, TypeVar
 
 import torch
+from torch import nn
 
 from understudy.training.task import Task
 from understudy.training.terms import MapsTerm
@@ -105,6 +106,8 @@ class Compilation:
 def _obstacle(task: Task) -> str | None:
     if any(isinstance(term, MapsTerm) for term in task.loss_terms()):
         return "feature maps are taken out of the networks"
+    if any(isinstance(module, nn.SyncBatchNorm) for module in task.modules()):
+        return "sync_bn exchanges messages inside the student"
     if shutil.which("cc") is None and shutil.which("gcc") is None and shutil.which("clang") is None:
         return "there is no C compiler: install gcc"
     return None
