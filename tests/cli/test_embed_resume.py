@@ -134,15 +134,14 @@ def test_killed_and_gone_on_with_by_other_numbers_of_processes(
     whole, table = tmp_path / "whole", tmp_path / "table"
     words = ["embed", model, images, "--batch-size", 4, "--device", "cpu", "-o"]
     embed(model, images, whole, batch_size=4, device="cpu")
-    # Three batches a shard: one is killed in its second shard, then two in their first, or behind it.
+    # Three batches a shard: it is killed in its second shard.
     assert ended(begin(tmp_path, [*words, table], kill=5)) == [-signal.SIGKILL]
     assert len(list((table / "shards").glob("[0-9]*.safetensors"))) == 1
     with pytest.raises(UserError, match="is not finished: run the command that writes it again"):
         Table.open(table)
-    assert ended(begin(tmp_path, [*words, table], world=2, kill=3)) == [-signal.SIGKILL] * 2
     assert ended(begin(tmp_path, [*words, table], world=2)) == [0, 0], (tmp_path / "said-0").read_text()
     lost = same(table, whole)
-    assert 0 < lost <= 3 * ITEMS  # what was asked and not kept: a part of at most three shards
+    assert lost == 8  # two batches were asked about and not kept
     assert (tmp_path / "said-0").read_text().endswith(f"48 vectors of dimension 12: {table}\n")
     assert (tmp_path / "said-1").read_text() == ""
     again = command(*words, table)
