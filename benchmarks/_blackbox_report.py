@@ -146,10 +146,10 @@ def _verdict(tests: Sequence[Mapping[str, Any]], metric: str) -> str:
         "**What mixtures add.** The same loss with and without mixtures of embeddings, at equal steps, each "
         f"with the learning rate it chose: with them it is ahead in {ahead} of {len(single)} comparisons, by "
         f"{100 * mean:+.1f} points of {_title(metric)} in the mean ({100 * min(single):+.1f} to "
-        f"{100 * max(single):+.1f}). Where the two chose different rates, as named above, the difference holds "
-        "that of the rates too, and is not the mixtures' alone. Paired t tests, seed by seed, over all shares "
-        "with every seed at every share as a pair: the shares of a seed are nested, so those pairs are not "
-        "independent and their p is too small; no p is corrected for the number of tests:\n\n"
+        f"{100 * max(single):+.1f}). Where the two chose different rates, as named above, the difference "
+        "holds that of the rates too, and is not the mixtures' alone. Paired t tests, seed by seed, over all "
+        "shares with every seed at every share as a pair: a seed's shares are nested, so those pairs are "
+        "not independent and their p is too small; no p is corrected for the number of tests:\n\n"
         + _differences(tests)
     )
 
