@@ -440,7 +440,7 @@ def _on_gpus(value: dict[str, Any], place: Path) -> None:
 def test_two_gpus_record_their_messages_and_end_where_one_does(
     pair: Callable[..., list[int | None]], frozen: dict[str, Any], tmp_path: Path
 ) -> None:
-    value = {**frozen, "device": "auto", "precision": "fp32", "steps": 12, "compile": "off"}
+    value = {**frozen, "device": "auto", "precision": "fp32", "steps": 16, "compile": "off"}
     assert pair(_on_gpus, value, tmp_path) == [0, 0]
     assert [(found["recorded"], found["device"]) for found in notes(tmp_path)] == [(4, "0"), (4, "1")]
     unfrozen = {**value, "student": {**value["student"], "freeze_bn": False}}

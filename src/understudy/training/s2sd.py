@@ -98,14 +98,16 @@ class S2SDTerm(Term):
         labels = step.everywhere(step.labels)
         bases = self.prefixes.views(step.outputs, "embedding", step.everywhere)
         auxiliaries = [step.everywhere(rows) for rows in self._headed(features)]
-        pooled = step.everywhere(features.detach()) if self.variant in ("msdf", "msdfa") else None
+        pooled = step.everywhere(features.detach().float()) if self.variant in ("msdf", "msdfa") else None
         criteria = (*self.criteria, *self.nested)
         draws = [self.draws(criterion, step, place) for place, criterion in enumerate(criteria)]
         return self._valued(bases, auxiliaries, pooled, labels, draws)
 
     def _project(self, features: Tensor) -> list[Tensor]:
-        """What the heads make of the features, each row of norm 1."""
-        return [F.normalize(head(features), dim=1) for head in self.heads]
+        """What the heads make of the features, each row of norm 1; in bfloat16 where the student is."""
+        half = features.dtype == torch.bfloat16
+        with torch.autocast(features.device.type, dtype=torch.bfloat16, enabled=half):
+            return [F.normalize(head(features).float(), dim=1) for head in self.heads]
 
     def _objective(
         self,
@@ -144,6 +146,6 @@ class S2SDTerm(Term):
 
     def _features(self, step: Step) -> Tensor:
         if self.pool is None:
-            return step.outputs["pooled"].float()
-        pooled: Tensor = self.pool(step.outputs["maps"][FEATURE_MAP].float())
+            return step.outputs["pooled"]
+        pooled: Tensor = self.pool(step.outputs["maps"][FEATURE_MAP])
         return pooled
