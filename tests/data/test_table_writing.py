@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
+import time
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +20,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from understudy import files
-from understudy.data.table import Table, TablePlan, TableWriter
+from understudy.data.table import Table, TablePlan, TableWriter, locking
 from understudy.data.table.agreement import neighbour_agreement, sampled
 from understudy.errors import UserError
 
@@ -389,7 +392,10 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(
         np.testing.assert_array_equal(writer.finish().read(range(11)), VECTORS[:, 0])
 
 
-def test_only_one_writes_a_table_unless_they_belong_together(tmp_path: Path) -> None:
+def test_only_one_writes_a_table_unless_they_belong_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locking, "_PATIENCE", 0.1)
     place = tmp_path / "t"
 
     def other(group: str | None) -> int:
@@ -406,6 +412,32 @@ def test_only_one_writes_a_table_unless_they_belong_together(tmp_path: Path) -> 
         fill(first, [2])
         assert len(first.finish()) == 11
     assert other(None) == 4  # finished, so nothing is to be written; and nobody holds it any more
+
+
+@pytest.mark.parametrize(("named_after", "shared_after"), [(0.15, 0.15), (0.0, 1.0)])
+def test_the_first_of_a_group_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named_after: float, shared_after: float
+) -> None:
+    """It has the lock and not yet put its name over that of a killed one, or reads a table for long."""
+    monkeypatch.setattr(locking, "_PATIENCE", 0.5)
+    (tmp_path / ".lock").write_text("a launch that was killed")
+    first = (tmp_path / ".lock").open("r+")
+    fcntl.flock(first, fcntl.LOCK_EX)
+
+    def set_up() -> None:
+        time.sleep(named_after)
+        first.truncate(0)
+        first.write("g")
+        first.flush()
+        time.sleep(shared_after)
+        fcntl.flock(first, fcntl.LOCK_SH)
+
+    with first, ThreadPoolExecutor(1) as pool:
+        setting_up = pool.submit(set_up)
+        other = locking.Lock(tmp_path, "g")
+        setting_up.result()
+        assert not other.first
+        other.release()
 
 
 def test_a_killed_process_lets_the_table_go(tmp_path: Path) -> None:

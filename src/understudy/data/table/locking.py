@@ -9,7 +9,7 @@ from typing import TextIO
 from understudy.data.table.index import LOCK
 from understudy.errors import UserError
 
-_PATIENCE, _PAUSE = 30.0, 0.05  # seconds for another of the group to set the table up
+_PATIENCE, _PAUSE = 2.0, 0.05  # seconds for another of the group to say that it is the one that holds it
 
 _ALONE = "one process"
 
@@ -59,7 +59,8 @@ class Lock:
     def _joined(self) -> bool:
         end = time.monotonic() + _PATIENCE
         while not self._take(alone=False):
-            if _read(self._file) not in ("", self._group) or time.monotonic() > end:
+            # Setting a large table up takes as long as reading it, and the name may still be a killed one's.
+            if _read(self._file) != self._group and time.monotonic() > end:
                 return False
             time.sleep(_PAUSE)
         return _read(self._file) == self._group
