@@ -50,6 +50,15 @@ def test_the_recipe_runs_by_its_name(
     assert images(here / "run") == 18  # half of the six classes that are not set aside
 
 
+def test_a_limit_takes_the_place_of_the_recipes_share(
+    command: Command, words: tuple[object, ...], here: Path
+) -> None:
+    done = command("distill", "data_efficient", *words, "--queries", 10, "--out", "run")
+    assert done.status == 0, done.err
+    assert images(here / "run") == 10
+    assert written(here / "run")["data"]["fraction"] == 1.0
+
+
 def test_a_limit_of_questions_is_kept_and_told(
     command: Command, words: tuple[object, ...], here: Path
 ) -> None:

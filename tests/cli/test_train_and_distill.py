@@ -14,12 +14,37 @@ from PIL import Image
 
 import understudy
 from understudy.config import RunConfig, parse
+from understudy.errors import UserError
 
 Command = Callable[..., Any]
 SMALL = (
     *("--student.dim", 8, "--student.input-size", "[16,16]", "--steps", 4, "--log-every", 2),
     *("--augment.num-views", 1, "--augment.rotate", 10),
 )
+
+
+def test_a_list_needs_no_brackets(
+    command: Command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`A,B` is what the help shows; brackets do as well, a lone word is refused with the option's name."""
+    seen: list[RunConfig] = []
+
+    def execute(config: RunConfig, *_: object, **__: object) -> None:
+        seen.append(config)
+        raise UserError("seen")
+
+    monkeypatch.setattr("understudy.training.run.execute", execute)
+    for sides in ("16,16", "[16,16]", " [16, 16]"):
+        words = ("--student.input-size", sides, "--student.prefixes", "4,8,16", "--optim.betas", "0.8,0.9")
+        assert "seen" in command("train", "--data", folder, *words, "--out", tmp_path / "run").err
+        assert seen[-1].student.input_size == (16, 16)
+        assert seen[-1].student.prefixes == (4, 8, 16)
+        assert seen[-1].optim.betas == (0.8, 0.9)
+    refused = command(
+        "train", "--data", folder, "--student.input-size", "wide,high", "--out", tmp_path / "run"
+    )
+    assert refused.status == 2
+    assert "student.input_size" in refused.err
 
 
 def test_train_then_distill_with_that_teacher(command: Command, folder: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from understudy.cli.app import app
 from understudy.cli.options import resolve, with_config
 from understudy.cli.show import finished
 from understudy.config import merge
+from understudy.config.recipes import run_recipes
 
 
 @app.command()
@@ -47,7 +48,9 @@ def distill(
     ] = None,
     queries: Annotated[
         int | None,
-        typer.Option(help="most images a teacher is asked about, once each (default: no limit)"),
+        typer.Option(
+            help="most images a teacher is asked about, once each, in place of a recipe's share (default: no limit)"
+        ),
     ] = None,
     compatible: Annotated[
         bool,
@@ -63,6 +66,8 @@ def distill(
     from understudy.training.progress import Reporter
     from understudy.training.run import execute
 
+    if queries is not None and fraction is None and str(config) in run_recipes():
+        fraction = 1.0  # a number that was typed takes the place of a recipe's share
     asked = {"fraction": fraction, "queries": queries}
     settings = merge({"data": {key: value for key, value in asked.items() if value is not None}}, settings)
     if compatible:

@@ -43,10 +43,10 @@ def with_config(*, leave_out: tuple[str, ...] = ()) -> Callable[[Callable[..., N
         @functools.wraps(command)
         def call(**given: Any) -> None:
             tree: dict[str, Any] = {}
-            for name, (dotted, _) in offered.items():
+            for name, (dotted, field) in offered.items():
                 text = given.pop(name)
                 if text is not None:
-                    _put(tree, dotted.split("."), _plain(text))
+                    _put(tree, dotted.split("."), _plain(text, field.annotation))
             command(**given, settings=tree)
 
         own = [
@@ -160,7 +160,9 @@ def _put(tree: dict[str, Any], path: list[str], value: object) -> None:
     tree[path[-1]] = value
 
 
-def _plain(text: str) -> Any:
+def _plain(text: str, annotation: Any) -> Any:
+    if _is_list(annotation) and "," in text and not text.lstrip().startswith("["):
+        text = f"[{text}]"
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
@@ -203,10 +205,14 @@ def _is_plain(annotation: Any) -> bool:
     )
 
 
+def _is_list(annotation: Any) -> bool:
+    return any(typing.get_origin(member) is tuple for member in _members(annotation))
+
+
 def _metavar(annotation: Any) -> str:
     member = _members(annotation)[0]
     if typing.get_origin(member) is Literal:
         return "|".join(map(str, typing.get_args(member)))
-    if typing.get_origin(member) is tuple:
-        return "[A,B]"
+    if _is_list(annotation):
+        return "A,B"
     return {int: "INTEGER", float: "NUMBER", bool: "true|false"}.get(member, "TEXT")

@@ -163,8 +163,9 @@ def _chosen(
             return name
     if len(possible) == 1:
         return possible[0]
-    columns = ", ".join(there) or "none"
-    raise UserError(f"{str(path)!r} does not say which column holds {what}: name one of {columns}")
+    columns = ", ".join(possible or there) or "none"
+    option = "--column" if usual is _VECTORS else "--ids"
+    raise UserError(f"{str(path)!r} does not say which column holds {what}: name one of {columns} ({option})")
 
 
 def _is_list(kind: Any) -> bool:

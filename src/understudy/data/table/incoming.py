@@ -80,7 +80,9 @@ def _matrix(path: Path, ids: str | None, column: str | None) -> Incoming:
             "numbers, one row each"
         )
     if ids is None:
-        raise UserError(f"{str(path)!r} does not say whose vectors it holds: pass the file of their ids")
+        raise UserError(
+            f"{str(path)!r} does not say whose vectors it holds: pass the file of their ids (--ids)"
+        )
     names = _names(Path(ids))
     if len(names) != len(matrix):
         raise UserError(
