@@ -49,7 +49,8 @@ def distill(
     queries: Annotated[
         int | None,
         typer.Option(
-            help="most images a teacher is asked about, once each, in place of a recipe's share (default: no limit)"
+            help="most images a teacher is asked about, once each, in place of a recipe's share "
+            "(default: no limit)"
         ),
     ] = None,
     compatible: Annotated[
