@@ -262,7 +262,11 @@ def test_a_table_that_exists_is_not_written_over(
     command: Command, refused: Refused, images: Path, model: Path
 ) -> None:
     assert command("embed", model, images, "--out", "vectors").status == 0
-    assert "'vectors' exists already" in refused("embed", model, images, "--out", "vectors")
+    sentence = refused("embed", model, images, "--out", "vectors", "--dtype", "float16")
+    assert sentence.startswith("'vectors' holds a table of something else (the type of number: ")
+    Path("other").mkdir()
+    Path("other", "mine.txt").write_text("mine")
+    assert "'other' exists already" in refused("embed", model, images, "--out", "other")
 
 
 def test_a_table_that_lacks_some_of_the_images(
@@ -281,7 +285,7 @@ def full(_: int) -> None:
     ("words", "file"),
     [
         ((*TRAIN, "images"), "run"),
-        (("embed", "MODEL", "images", "--out", "vectors"), "vectors"),
+        (("embed", "MODEL", "images", "--out", "vectors"), "vectors/ids.parquet"),
         (("prepare", "folder", "images", "--out", "made.csv"), "made.csv"),
         (("prepare", "folder", "images", "--out", "made.parquet"), "made.parquet"),
     ],

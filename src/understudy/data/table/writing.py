@@ -94,6 +94,8 @@ class TableWriter:
             state = set_up(directory, Index.of(ids, hashes, rows), plan, first=lock.first)
             lock.share()
         except BaseException:
+            if new and group is None:
+                shutil.rmtree(directory, ignore_errors=True)
             lock.release()
             raise
         return cls(directory, state, lock, tidy=new and group is None)
