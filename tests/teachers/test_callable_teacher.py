@@ -109,6 +109,15 @@ def test_the_dimension_costs_one_question_unless_it_is_said() -> None:
     assert said.queries == 3
 
 
+def test_what_it_says_about_the_grey_image_need_not_be_of_use() -> None:
+    silent = CallableTeacher(lambda images: [[image.getpixel((0, 0))[0] - 127.0, 0.0] for image in images])
+    silent.call_images(["a.png"])
+    assert silent.dim == 2  # nothing but zeros, and about none of the images
+    grey = Items(torch.tensor([0]), torch.full((1, 3, 8, 8), 127, dtype=torch.uint8))
+    with pytest.raises(UserError, match=r"nothing but zeros for 1 of 1 images \('a.png'\)"):
+        silent.embed(grey)
+
+
 def test_a_module_is_frozen_and_moved() -> None:
     class Net(nn.Module):
         preprocessing = SMALL

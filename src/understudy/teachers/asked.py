@@ -65,8 +65,8 @@ class AskedTeacher:
         if self._dim is None:
             channels, (height, width) = self.preprocessing.channels, self.preprocessing.resize
             grey = torch.full((1, channels, height, width), 127, dtype=torch.uint8, device=self.device)
-            self.outputs(Items(torch.zeros(1, dtype=torch.int64, device=self.device), grey))
-        assert self._dim is not None
+            given = self._given(Items(torch.zeros(1, dtype=torch.int64, device=self.device), grey))
+            self._dim = given["embedding"].shape[1]  # what it says about grey need not be of use
         return self._dim
 
     def outputs(self, items: Items) -> Outputs:
@@ -75,20 +75,10 @@ class AskedTeacher:
         Raises:
             UserError: The items are no images, or an answer is not what it must be.
         """
-        if not isinstance(items.content, Tensor):
-            raise UserError(f"the teacher {self.name!r} embeds images: the items given are texts")
-        with torch.no_grad():
-            shown = render(items.content, items.views, self.preprocessing)
-            self.queries += len(items)
-            given = self.answer(shown)
-        outputs: dict[str, Tensor] = {}
-        for name in sorted(self.supplies):
-            if name not in given:
-                raise UserError(f"the teacher {self.name!r} gave no {name}: it gave {', '.join(given)}")
-            matrix = as_matrix(given[name], self.name, name).to(items.rows.device)
+        outputs = self._given(items)
+        for name, matrix in outputs.items():
             known = self._dim if name == "embedding" else len(self.classes or ())
             check(matrix, items, known, self.name, self._ids)
-            outputs[name] = matrix
         if self._dim is None:
             self._dim = outputs["embedding"].shape[1]
         return outputs  # type: ignore[return-value]
@@ -105,3 +95,19 @@ class AskedTeacher:
         """Says on which device images will come."""
         self.device = torch.device(device)
         return self
+
+    def _given(self, items: Items) -> dict[str, Tensor]:
+        """One matrix for each thing that it supplies, on the items' device."""
+        if not isinstance(items.content, Tensor):
+            raise UserError(f"the teacher {self.name!r} embeds images: the items given are texts")
+        with torch.no_grad():
+            shown = render(items.content, items.views, self.preprocessing)
+            self.queries += len(items)
+            given = self.answer(shown)
+        for name in self.supplies:
+            if name not in given:
+                raise UserError(f"the teacher {self.name!r} gave no {name}: it gave {', '.join(given)}")
+        return {
+            name: as_matrix(given[name], self.name, name).to(items.rows.device)
+            for name in sorted(self.supplies)
+        }
