@@ -13,7 +13,8 @@ import torch
 
 from understudy.data.items import Items
 from understudy.errors import UserError
-from understudy.teachers import OnnxTeacher, open_teacher
+from understudy.models import build_embedder
+from understudy.teachers import LiveTeacher, OnnxTeacher, open_teacher
 from understudy.teachers.identity import identity
 
 onnx = pytest.importorskip("onnx")
@@ -145,6 +146,22 @@ def test_the_hash_of_the_file_is_its_identity(make: Make, tmp_path: Path) -> Non
     other = identity(open_teacher(f"onnx:{make((4, 3, 8, 8))}?{PLAIN}"))
     assert len(one["sha256"]) == 64
     assert one["sha256"] != other["sha256"]
+
+
+def test_what_is_made_of_its_outputs_is_part_of_it(make: Make) -> None:
+    """Otherwise a table begun with one output would be gone on with another."""
+    file = make(outputs=("vector", "logits"))
+    made = [
+        identity(open_teacher(f"onnx:{file}?{PLAIN}&{rest}"))
+        for rest in ("output=vector", "output=logits", "output=vector&normalize=true")
+    ]
+    assert all(one != other for place, one in enumerate(made) for other in made[:place])
+    models = []
+    for settings in ({}, {"pooling": "max"}, {"normalize": False}):
+        torch.manual_seed(0)
+        models.append(identity(LiveTeacher(build_embedder({"backbone": "smallconv_8", **settings}))))
+    assert len({facts["sha256"] for facts in models}) == 1
+    assert all(one != other for place, one in enumerate(models) for other in models[:place])
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,13 @@ def identity(teacher: Teacher) -> dict[str, Any]:
         teacher: A teacher.
 
     Returns:
-        ``preprocessing``, if it has one, and ``sha256``: of a model's weights or of an ONNX file; of stored
-        answers ``fingerprint``. Nothing can be known of a function.
+        ``preprocessing``, if it has one, and ``sha256``: of a model's weights or of an ONNX file, with what
+        is made of their outputs; of stored answers ``fingerprint``. Nothing can be known of a function.
 
     Example:
         >>> from understudy.models import build_embedder
         >>> sorted(identity(LiveTeacher(build_embedder("smallconv_8"))))
-        ['preprocessing', 'sha256']
+        ['normalize', 'pooling', 'preprocessing', 'sha256']
     """
     if isinstance(teacher, LimitedTeacher):
         return identity(teacher.teacher)
@@ -38,8 +38,11 @@ def identity(teacher: Teacher) -> dict[str, Any]:
     if pre is not None:
         facts["preprocessing"] = pre.model_dump(mode="json")
     if isinstance(teacher, LiveTeacher):
+        config = teacher.model.config
+        facts |= {"pooling": config.pooling, "normalize": config.normalize}
         facts["sha256"] = hash_of_weights(teacher.model)
     elif isinstance(teacher, OnnxTeacher):
+        facts |= {"output": teacher.output, "normalize": teacher.normalize}
         facts["sha256"] = hash_of_file(teacher.graph.path)
     elif isinstance(teacher, TableTeacher):
         facts["fingerprint"] = teacher.table.fingerprint

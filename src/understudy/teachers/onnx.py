@@ -67,13 +67,13 @@ class OnnxTeacher(AskedTeacher):
             normalised=True if normalize else None,
         )
         self.graph = graph
-        self._outputs = {"embedding": output, "logits": "logits"}
-        self._normalize = normalize
+        self.output = output
+        self.normalize = normalize
 
     def answer(self, shown: Tensor) -> Mapping[str, Any]:
         """The outputs that are wanted, of as many images at a time as the file takes."""
         images = shown.cpu().numpy()
-        wanted = {name: self._outputs[name] for name in sorted(self.supplies)}
+        wanted = {name: self.output if name == "embedding" else name for name in sorted(self.supplies)}
         size = self.graph.batch or max(1, len(images))
         parts: list[list[np.ndarray]] = []
         for start in range(0, len(images), size):
@@ -86,7 +86,7 @@ class OnnxTeacher(AskedTeacher):
             name: torch.from_numpy(np.concatenate([part[place] for part in parts]).astype(np.float32))
             for place, name in enumerate(wanted)
         }
-        if self._normalize:
+        if self.normalize:
             answers["embedding"] = F.normalize(answers["embedding"].flatten(1), dim=1)
         return answers
 
