@@ -133,7 +133,9 @@ class Answerer:
     def load(self, items: range) -> _Loaded:
         """Decodes the images of some items; can be called from another thread while others are embedded."""
         rows = self.rows[items.start : items.stop]
-        states = file_states(self._dataset, rows.tolist())  # before they are read, so that no change is lost
+        # Before they are decoded, so that a change in between is found later instead of lost.
+        states = file_states(self._dataset, rows.tolist())
+        hashes = content_hashes(self._dataset, rows.tolist())
         if self._held is not None:
             there = np.isin(rows, self._held.rows.numpy())
             content = self._held.gather(torch.from_numpy(rows[there]))
@@ -155,7 +157,7 @@ class Answerer:
             content = torch.from_numpy(pixels if there.all() else pixels[there])
             gone = {items[place]: reason for place, reason in reasons.items()}
         places = [items[place] for place in np.flatnonzero(there).tolist()]
-        return _Loaded(items, content, places, gone, content_hashes(self._dataset, rows.tolist()), states)
+        return _Loaded(items, content, places, gone, hashes, states)
 
     def answer(self, items: range | _Loaded, asked: Callable[[int], None] | None = None) -> Answers:
         """Asks the teacher about every view of some items; not where some are unreadable that must not be.
@@ -192,11 +194,19 @@ class Answerer:
         )
 
     def changed(self, writer: TableWriter, shard: int) -> str | None:
-        """The first image of a shard whose file is another one than when the shard was written."""
-        then, items = writer.states(shard), writer.items(shard)
-        now = file_states(self._dataset, self.rows[items.start : items.stop].tolist())
-        places = [] if then is None else np.flatnonzero((now != then).any(axis=1)).tolist()
-        return self.ids[items[places[0]]] if places else None
+        """The first image of a shard that is another one than when the shard was written.
+
+        Files that look untouched are not read.
+        """
+        known, items = writer.content(shard), writer.items(shard)
+        if known is None:
+            return None
+        hashes, states = known
+        rows = self.rows[items.start : items.stop]
+        places = np.flatnonzero((file_states(self._dataset, rows.tolist()) != states).any(axis=1))
+        now = content_hashes(self._dataset, rows[places].tolist())
+        changed = [place for place, new in zip(places.tolist(), now, strict=True) if new != hashes[place]]
+        return self.ids[items[changed[0]]] if changed else None
 
     def _batches(self, loaded: _Loaded) -> Iterator[Items]:
         views, augmentation = self.plan.num_views, self.job.augmentation
@@ -231,7 +241,7 @@ class Answerer:
             shard_rows=job.shard_rows or items * views,
         )
 
-    def _identity(self) -> dict[str, str]:
+    def _identity(self) -> dict[str, Any]:
         facts = {key: value for key, value in identity(self._teacher).items() if key != "preprocessing"}
         return facts or {"reference": str(self.job.model)}
 

@@ -19,7 +19,7 @@ from understudy.data.table.locking import Lock
 from understudy.data.table.numbers import stored
 from understudy.data.table.plan import TablePlan
 from understudy.data.table.setting_up import refuse_strange, set_up
-from understudy.data.table.shards import as_bytes, exact_path, map_shard, shard_path, write_shard
+from understudy.data.table.shards import as_bytes, as_texts, exact_path, map_shard, shard_path, write_shard
 from understudy.data.table.state import State, read_queries
 from understudy.data.table.table import Table
 from understudy.errors import UserError
@@ -128,9 +128,11 @@ class TableWriter:
         """The numbers of the items of a shard: places in ``ids``."""
         return self._state.items(shard)
 
-    def states(self, shard: int) -> np.ndarray | None:
-        """Size and time of change of the files of a shard that is there, as they were written with it."""
-        return map_shard(shard_path(self.directory, shard)).tensors.get("states")
+    def content(self, shard: int) -> tuple[list[str], np.ndarray] | None:
+        """Hashes and states of the items of a shard that is there; None where it was written without."""
+        tensors = map_shard(shard_path(self.directory, shard)).tensors
+        known = "hashes" in tensors and "states" in tensors
+        return (as_texts(tensors["hashes"]), tensors["states"]) if known else None
 
     def asked(self, count: int) -> None:
         """Says that the teacher was asked about so many images × views: it counts whatever follows.
