@@ -18,13 +18,13 @@ from understudy.data.samplers import BatchStream, ClassBalanced
 from understudy.losses import MultiSimilarity, SimilarityKL
 from understudy.teachers import LiveTeacher, Teacher
 from understudy.teachers.cached import CachedTeacher
-from understudy.training import distributed
 from understudy.training.capture import why_not
 from understudy.training.compiling import Compilation
 from understudy.training.loop import Loop
+from understudy.training.objective.terms import DistillationTerm, SupervisedTerm, Term
 from understudy.training.optim import build_optimiser
+from understudy.training.processes import distributed
 from understudy.training.task import Task
-from understudy.training.terms import DistillationTerm, SupervisedTerm, Term
 
 
 def on_labels() -> Term:

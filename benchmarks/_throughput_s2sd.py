@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from understudy.losses import MultiSimilarity
-from understudy.training.s2sd import S2SDTerm
-from understudy.training.step import Step
-from understudy.training.terms import SupervisedTerm, Term
+from understudy.training.objective.s2sd import S2SDTerm
+from understudy.training.objective.step import Step
+from understudy.training.objective.terms import SupervisedTerm, Term
 
 HEADS = (512, 1024, 1536, 2048)
 

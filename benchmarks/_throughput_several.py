@@ -17,9 +17,9 @@ from torch import Tensor
 
 from understudy.config import OptimConfig
 from understudy.data import Pixels
-from understudy.training import distributed
 from understudy.training.loop import Loop
 from understudy.training.optim import build_optimiser
+from understudy.training.processes import distributed
 
 CLOSE = 0.02
 

@@ -31,9 +31,9 @@ from understudy.losses import MultiSimilarity
 from understudy.models import build_embedder
 from understudy.study import read_study
 from understudy.training.loop import Loop
+from understudy.training.objective.terms import SupervisedTerm
 from understudy.training.optim import build_optimiser
 from understudy.training.task import Task
-from understudy.training.terms import SupervisedTerm
 
 BATCH, SIZE, STEPS = 128, 40, 20
 

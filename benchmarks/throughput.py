@@ -36,7 +36,7 @@ from _throughput_setting import Setting
 from _throughput_several import Several
 from _throughput_sheet import Group, Sheet
 
-from understudy.training import distributed
+from understudy.training.processes import distributed
 
 NOTES = (
     "Images/s; medians of a few rounds after one to warm up. Images are noise that lies decoded on the "

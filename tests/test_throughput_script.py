@@ -231,7 +231,7 @@ def test_what_is_compiled_ahead_is_every_row_once(monkeypatch: pytest.MonkeyPatc
 
 def test_bare_heads_change_nothing_and_are_differentiated() -> None:
     heads = load("_throughput_s2sd").Heads(6, (5, 7))
-    step_of = importlib.import_module("understudy.training.step").Step
+    step_of = importlib.import_module("understudy.training.objective.step").Step
     embedding, pooled = torch.randn(8, 4, requires_grad=True), torch.randn(8, 6, requires_grad=True)
     outputs = {"embedding": torch.nn.functional.normalize(embedding), "raw": embedding, "pooled": pooled}
     step = step_of(0, outputs, {}, torch.arange(8) // 4)

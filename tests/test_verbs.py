@@ -15,7 +15,7 @@ import torch
 import understudy
 from understudy.data import open_dataset
 from understudy.data.table import Table
-from understudy.training.results import Run
+from understudy.training.directory.results import Run
 
 SMALL: dict[str, Any] = {"backbone": "smallconv_8", "dim": 8, "input_size": (16, 16)}
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from understudy.data.preprocessing import decode
-from understudy.training.journal import Journal
+from understudy.training.directory.journal import Journal
 
 Command = Callable[..., Any]
 MODEL = ("--model", "smallconv_8", "--student.dim", 8, "--student.input-size", "[16,16]", "--steps", 2)

@@ -15,7 +15,7 @@ import yaml
 from understudy.errors import UserError
 from understudy.study import read_study, runner
 from understudy.study.jobs import Job
-from understudy.training.results import read_run
+from understudy.training.directory.results import read_run
 from understudy.training.workshop import Workshop
 
 Command = Callable[..., Any]

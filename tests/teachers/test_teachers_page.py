@@ -14,7 +14,7 @@ from understudy.data.items import Items
 from understudy.data.preprocessing import Preprocessing
 from understudy.teachers.limited import FIRST_WAIT, LONGEST_WAIT, RETRIES
 from understudy.teachers.onnx import SETTINGS
-from understudy.training.answering import SHARD_ROWS
+from understudy.training.teaching.answering import SHARD_ROWS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "teachers.md").read_text(encoding="utf-8")
 

@@ -16,10 +16,10 @@ from understudy.data import Augmentation, Items, Manifest
 from understudy.errors import UserError
 from understudy.models.outputs import Outputs
 from understudy.teachers import LiveTeacher
-from understudy.training.asking import check_questions, compares, views_of
 from understudy.training.assemble import assemble
 from understudy.training.progress import Reporter
 from understudy.training.run import execute
+from understudy.training.teaching.asking import check_questions, compares, views_of
 from understudy.training.workshop import Workshop
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from understudy.training.best import Best
+from understudy.training.directory.best import Best
 
 
 def modules(value: float) -> list[nn.Module]:

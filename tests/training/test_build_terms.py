@@ -16,11 +16,11 @@ from understudy.losses import default_weight
 from understudy.losses.presets import PRESETS, preset
 from understudy.models import Embedder, build_embedder, load, save_artefact
 from understudy.teachers import LiveTeacher, Teacher
-from understudy.training.build_terms import build_terms
+from understudy.training.objective.build_terms import build_terms
+from understudy.training.objective.step import Step
+from understudy.training.objective.terms import DistillationTerm, MapsTerm, SupervisedTerm, Term
 from understudy.training.plan import Plan, draw_up
 from understudy.training.run import execute
-from understudy.training.step import Step
-from understudy.training.terms import DistillationTerm, MapsTerm, SupervisedTerm, Term
 from understudy.training.workshop import Workshop
 
 Settings = Callable[..., dict[str, Any]]

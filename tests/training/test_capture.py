@@ -12,10 +12,10 @@ from understudy.config import RunConfig, parse
 from understudy.losses import MultiSimilarity, build_loss
 from understudy.models import build_embedder
 from understudy.training.capture import why_not
+from understudy.training.objective.s2sd import S2SDTerm
+from understudy.training.objective.terms import SupervisedTerm, Term
 from understudy.training.run import execute
-from understudy.training.s2sd import S2SDTerm
 from understudy.training.task import Task
-from understudy.training.terms import SupervisedTerm, Term
 
 CUDA = torch.device("cuda")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

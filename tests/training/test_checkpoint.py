@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from understudy.errors import UserError
-from understudy.training.checkpoint import latest_checkpoint, save_checkpoint
+from understudy.training.directory.checkpoint import latest_checkpoint, save_checkpoint
 
 
 def test_the_newest_are_kept_and_the_last_one_is_read(tmp_path: Path) -> None:

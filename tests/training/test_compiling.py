@@ -18,9 +18,9 @@ from understudy.losses import HardDarkRank, MultiSimilarity, SimilarityKL, SoftD
 from understudy.models import build_embedder
 from understudy.teachers import LiveTeacher
 from understudy.training.compiling import WORTH, Compilation, compiles
-from understudy.training.s2sd import S2SDTerm
+from understudy.training.objective.s2sd import S2SDTerm
+from understudy.training.objective.terms import DistillationTerm, SupervisedTerm
 from understudy.training.task import Task
-from understudy.training.terms import DistillationTerm, SupervisedTerm
 
 CPU = torch.device("cpu")
 SETTINGS = {"backbone": "smallconv_8", "dim": 8, "input_size": (16, 16)}

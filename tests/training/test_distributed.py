@@ -20,15 +20,15 @@ from understudy.data.items import Items
 from understudy.losses import LOSSES, build_loss
 from understudy.models import Projection, build_embedder
 from understudy.teachers import LiveTeacher
-from understudy.training import distributed
-from understudy.training.build_terms import build_terms
 from understudy.training.caching import cached_backward
-from understudy.training.draws import Draws
-from understudy.training.gathering import gather, mean_gradients, sizes
-from understudy.training.prefixes import Prefixes
-from understudy.training.step import Step
+from understudy.training.objective.build_terms import build_terms
+from understudy.training.objective.draws import Draws
+from understudy.training.objective.prefixes import Prefixes
+from understudy.training.objective.step import Step
+from understudy.training.objective.terms import DistillationTerm, SupervisedTerm, Term
+from understudy.training.processes import distributed
+from understudy.training.processes.gathering import gather, mean_gradients, sizes
 from understudy.training.task import Task
-from understudy.training.terms import DistillationTerm, SupervisedTerm, Term
 
 COUNTS = {1: [14], 2: [8, 6], 3: [6, 5, 3]}
 DIM, TEACHER_DIM, CLASSES = 6, 9, 4

@@ -33,15 +33,16 @@ from understudy.data.batches import Batch
 from understudy.errors import UserError
 from understudy.evaluation import embed_pixels
 from understudy.models import build_embedder
-from understudy.training import distributed, records
 from understudy.training import run as run_module
 from understudy.training.capture import CapturedStep
-from understudy.training.distributed import LostProcess
-from understudy.training.results import read_run
+from understudy.training.directory import records
+from understudy.training.directory.results import read_run
+from understudy.training.processes import distributed
+from understudy.training.processes.distributed import LostProcess
+from understudy.training.processes.together import embed_together
 from understudy.training.run import execute
 from understudy.training.signals import Stopped
 from understudy.training.task import Task
-from understudy.training.together import embed_together
 from understudy.verbs import evaluate
 
 Settings = Callable[..., dict[str, Any]]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from understudy.errors import UserError
-from understudy.training.journal import Journal
+from understudy.training.directory.journal import Journal
 
 
 def steps(journal: Journal) -> list[int]:

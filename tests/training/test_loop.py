@@ -19,10 +19,10 @@ from understudy.training.caching import cached_backward, normalises_by_batch
 from understudy.training.ema import MovingAverage
 from understudy.training.guard import NotFinite
 from understudy.training.loop import Loop
+from understudy.training.objective.terms import DistillationTerm, SupervisedTerm
 from understudy.training.optim import build_optimiser
 from understudy.training.signals import Stopped, StopRequest
 from understudy.training.task import Task
-from understudy.training.terms import DistillationTerm, SupervisedTerm
 
 SIZE = 16
 

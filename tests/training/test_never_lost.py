@@ -27,9 +27,9 @@ from understudy.data import decoding
 from understudy.data.decoding import decode_into
 from understudy.data.folders import manifest_from_folder
 from understudy.errors import UserError
+from understudy.training.directory.records import Records
+from understudy.training.directory.resuming import fingerprint, refuse_other_images
 from understudy.training.progress import Reporter
-from understudy.training.records import Records
-from understudy.training.resuming import fingerprint, refuse_other_images
 from understudy.training.run import execute
 
 Settings = Callable[..., dict[str, Any]]

@@ -17,9 +17,9 @@ from understudy.errors import UserError
 from understudy.models.embedder import Embedder
 from understudy.teachers import LiveTeacher
 from understudy.training.capture import CapturedStep
+from understudy.training.objective.terms import DistillationTerm
 from understudy.training.oom import naming_memory, ran_out
 from understudy.training.run import execute
-from understudy.training.terms import DistillationTerm
 
 Settings = Callable[..., dict[str, Any]]
 HELD: list[weakref.ref[torch.Tensor]] = []

@@ -16,11 +16,11 @@ from understudy.errors import UserError
 from understudy.losses import build_loss
 from understudy.models import Embedder, Projection, build_embedder
 from understudy.teachers import LiveTeacher
-from understudy.training.build_terms import build_terms
+from understudy.training.objective.build_terms import build_terms
+from understudy.training.objective.prefixes import Prefixes
+from understudy.training.objective.step import Step
+from understudy.training.objective.terms import DistillationTerm, SupervisedTerm, Term
 from understudy.training.plan import Plan, draw_up
-from understudy.training.prefixes import Prefixes
-from understudy.training.step import Step
-from understudy.training.terms import DistillationTerm, SupervisedTerm, Term
 from understudy.training.workshop import Workshop
 
 Settings = Callable[..., dict[str, Any]]

@@ -105,7 +105,7 @@ def test_a_function_is_asked_once_about_each_image_and_its_answers_stay(
 def test_a_run_that_fails_half_way_asks_only_for_what_is_missing(
     settings: Settings, factory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("understudy.training.answering.SHARD_ROWS", 8)
+    monkeypatch.setattr("understudy.training.teaching.answering.SHARD_ROWS", 8)
     out = tmp_path / "run"
     failing = {"main": {"reference": f"python:{factory}:counted?fails_after=20", "retries": 0}}
     with pytest.raises(RuntimeError, match="gone"):
@@ -121,7 +121,7 @@ def test_a_run_that_fails_half_way_asks_only_for_what_is_missing(
 def test_a_dimension_that_changes_later_on_leaves_nothing_wrong_behind(
     settings: Settings, factory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("understudy.training.answering.SHARD_ROWS", 8)
+    monkeypatch.setattr("understudy.training.teaching.answering.SHARD_ROWS", 8)
     out = tmp_path / "run"
     changing = {"main": f"python:{factory}:counted?width_after=20"}
     with pytest.raises(UserError, match=r"gave vectors of 5 numbers from '.*\.png' on and of 6 before"):

@@ -22,9 +22,9 @@ from understudy.data.table import Table
 from understudy.errors import UserError
 from understudy.teachers import CallableTeacher, LimitedTeacher, Spent
 from understudy.teachers.cached import CachedTeacher
-from understudy.training import distributed
-from understudy.training.answering import ask_all, ask_into_table
-from understudy.training.questions import Questions
+from understudy.training.processes import distributed
+from understudy.training.teaching.answering import ask_all, ask_into_table
+from understudy.training.teaching.questions import Questions
 
 IMAGES = 21
 IDS = [f"{number}.png" for number in range(IMAGES)]
@@ -89,8 +89,8 @@ def as_rank(rank: int, port: int, place: Path) -> None:
 
 
 def small(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("understudy.training.answering.BATCH", 8)
-    patch.setattr("understudy.training.answering.SHARD_ROWS", 8)
+    patch.setattr("understudy.training.teaching.answering.BATCH", 8)
+    patch.setattr("understudy.training.teaching.answering.SHARD_ROWS", 8)
 
 
 @pytest.mark.slow

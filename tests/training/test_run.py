@@ -21,8 +21,8 @@ from understudy.config import RunConfig, parse
 from understudy.errors import UserError
 from understudy.models import load
 from understudy.training import run as run_module
-from understudy.training.checkpoint import latest_checkpoint
-from understudy.training.results import Run, read_run
+from understudy.training.directory.checkpoint import latest_checkpoint
+from understudy.training.directory.results import Run, read_run
 from understudy.training.run import execute
 from understudy.training.signals import Stopped
 

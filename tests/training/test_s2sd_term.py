@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from understudy.config import RunConfig, parse
 from understudy.losses import MultiSimilarity
 from understudy.models import count_parameters, load
+from understudy.training.objective.s2sd import FEATURE_MAP, S2SDTerm, Variant
+from understudy.training.objective.step import Step
 from understudy.training.plan import Plan, draw_up
 from understudy.training.run import execute
-from understudy.training.s2sd import FEATURE_MAP, S2SDTerm, Variant
-from understudy.training.step import Step
 from understudy.training.task import Task
 from understudy.training.workshop import Workshop
 

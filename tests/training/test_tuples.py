@@ -20,12 +20,12 @@ from understudy.errors import UserError
 from understudy.losses import TupleContrastive
 from understudy.training import run as run_module
 from understudy.training.assemble import assemble
+from understudy.training.directory.results import read_run
+from understudy.training.objective.terms import SupervisedTerm
 from understudy.training.progress import Reporter
-from understudy.training.results import read_run
 from understudy.training.run import execute
 from understudy.training.sampling import build_sampler
 from understudy.training.signals import Stopped
-from understudy.training.terms import SupervisedTerm
 from understudy.training.workshop import Workshop
 
 TUPLES = {"kind": "tuples", "batch_size": 8, "negatives": 2, "queries": 6, "pool": 20}

@@ -37,7 +37,7 @@ def main() -> None:
         prepare,
         train,
     )
-    from understudy.training.distributed import LostProcess
+    from understudy.training.processes.distributed import LostProcess
     from understudy.training.signals import Stopped
 
     try:
@@ -66,7 +66,7 @@ def main() -> None:
 @contextlib.contextmanager
 def _processes() -> Iterator[None]:
     """Joins the processes that a launcher started; the first of them prints."""
-    from understudy.training import distributed
+    from understudy.training.processes import distributed
 
     if distributed.started() == 1:
         yield
@@ -83,7 +83,7 @@ def _processes() -> Iterator[None]:
 
 def _complain(sentence: str, status: int, error: BaseException | None = None, *, of_all: bool = False) -> int:
     """Prints a sentence; of several processes that end with the same one, the first alone does."""
-    from understudy.training.distributed import first_to_say
+    from understudy.training.processes.distributed import first_to_say
 
     if first_to_say(str(error or sentence), of_all=of_all):
         print(sentence, file=sys.stderr)

@@ -48,7 +48,7 @@ def embed(
     work among processes, or pass --engine ray to share it among the machines of a Ray cluster.
     """
     from understudy.errors import UserError
-    from understudy.training.distributed import is_writer
+    from understudy.training.processes.distributed import is_writer
     from understudy.training.progress import Reporter
     from understudy.verbs import embed as run
 

@@ -115,7 +115,7 @@ def evaluate(
 ) -> None:
     """Measure ranking (with labels) and agreement with a teacher (with none)."""
     from understudy.errors import unknown
-    from understudy.training.distributed import is_writer
+    from understudy.training.processes.distributed import is_writer
     from understudy.training.progress import Reporter
     from understudy.verbs import evaluate as run
     from understudy.verbs.looking import view_of_text

@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from understudy.training.results import Run
+from understudy.training.directory.results import Run
 
 
 def finished(run: Run, *, as_json: bool) -> None:

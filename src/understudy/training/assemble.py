@@ -18,26 +18,26 @@ from understudy.evaluation import Describing, Report
 from understudy.losses import LSoftmax
 from understudy.models.embedder import Embedder
 from understudy.teachers.joining import shared_views
-from understudy.training import distributed
-from understudy.training.asking import views_of
 from understudy.training.compatible import hang_galleries
 from understudy.training.defaults import augmentation_for
 from understudy.training.degraded import student_sees
 from understudy.training.device import uses_bf16
+from understudy.training.directory.resuming import fingerprint
 from understudy.training.measuring import measure
 from understudy.training.neighbourhoods import (
     learn_neighbourhoods,
     neighbouring,
     teacher_of_neighbourhoods,
 )
+from understudy.training.objective.terms import DistillationTerm, MapsTerm
 from understudy.training.plan import draw_up
+from understudy.training.processes import distributed
+from understudy.training.processes.together import embed_together
 from understudy.training.progress import Reporter
-from understudy.training.questions import Questions
-from understudy.training.resuming import fingerprint
-from understudy.training.scope import scope_of
 from understudy.training.task import Task
-from understudy.training.terms import DistillationTerm, MapsTerm
-from understudy.training.together import embed_together
+from understudy.training.teaching.asking import views_of
+from understudy.training.teaching.questions import Questions
+from understudy.training.teaching.scope import scope_of
 from understudy.training.workshop import Workshop
 
 
@@ -52,7 +52,7 @@ class Parts:
         steps: Steps in the whole run.
         batch_size: Images in a (global) batch.
         images: Training images.
-        mark: What a checkpoint remembers of the images, see `understudy.training.resuming`.
+        mark: What a checkpoint remembers of the images, see `understudy.training.directory.resuming`.
         evaluate: Measures a model on a split.
         classes: Names of the training classes, in the order of their codes.
         final_split: The split of the final figures.

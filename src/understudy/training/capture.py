@@ -11,7 +11,7 @@ from torch import Tensor
 from understudy.data.batches import Batch
 from understudy.data.items import Items
 from understudy.models.outputs import Outputs
-from understudy.training import distributed
+from understudy.training.processes import distributed
 from understudy.training.task import Task
 
 Compute = Callable[[Batch, "dict[str, Outputs]", "Tensor | int"], "dict[str, Tensor]"]

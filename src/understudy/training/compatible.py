@@ -13,7 +13,7 @@ from understudy.losses import LOSSES, Interpolated
 from understudy.losses.registry import LossEntry
 from understudy.models.space import TeacherSpace
 from understudy.teachers import Teacher
-from understudy.training.terms import DistillationTerm, Term
+from understudy.training.objective.terms import DistillationTerm, Term
 
 
 def compatible_with(config: RunConfig) -> str | None:

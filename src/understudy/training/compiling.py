@@ -9,8 +9,8 @@ from typing import Literal, TypeVar
 import torch
 from torch import nn
 
+from understudy.training.objective.terms import MapsTerm
 from understudy.training.task import Task
-from understudy.training.terms import MapsTerm
 
 R = TypeVar("R")
 
@@ -38,7 +38,7 @@ def compiles(
     Example:
         >>> from understudy.models import build_embedder
         >>> from understudy.losses import MultiSimilarity
-        >>> from understudy.training.terms import SupervisedTerm
+        >>> from understudy.training.objective.terms import SupervisedTerm
         >>> student = build_embedder({"backbone": "smallconv_8", "dim": 16})
         >>> task = Task(student, [SupervisedTerm("multi_similarity", MultiSimilarity(), "embedding", 1.0)])
         >>> compiles("auto", task, torch.device("cpu"), 1e12)

@@ -7,7 +7,7 @@ import platform
 import torch
 
 from understudy.errors import UserError
-from understudy.training import distributed
+from understudy.training.processes import distributed
 
 
 def find_device(name: str) -> torch.device:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from understudy.training.distributed import any_process, gather_objects, world
+from understudy.training.processes.distributed import any_process, gather_objects, world
 
 
 class NotFinite(Exception):

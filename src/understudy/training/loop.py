@@ -15,7 +15,6 @@ from understudy.errors import UserError
 from understudy.models.embedder import Embedder
 from understudy.models.outputs import Outputs
 from understudy.teachers import Spent
-from understudy.training import distributed
 from understudy.training.caching import (
     cached_backward,
     local_statistics,
@@ -25,12 +24,13 @@ from understudy.training.caching import (
 from understudy.training.capture import CapturedStep
 from understudy.training.compiling import Compilation
 from understudy.training.ema import MovingAverage
-from understudy.training.gathering import copy_from_writer, mean_gradients, means
 from understudy.training.guard import NaNGuard
 from understudy.training.optim import load_optimiser, set_rate
+from understudy.training.processes import distributed
+from understudy.training.processes.gathering import copy_from_writer, mean_gradients, means
+from understudy.training.processes.voting import StopVote
 from understudy.training.signals import Stopped, StopRequest
 from understudy.training.task import Task
-from understudy.training.voting import StopVote
 
 
 class Loop:

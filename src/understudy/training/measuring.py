@@ -17,13 +17,13 @@ from understudy.models import count_macs, count_parameters
 from understudy.models.embedder import Embedder
 from understudy.models.speed import images_per_second
 from understudy.teachers import LiveTeacher
-from understudy.training import distributed
-from understudy.training.asking import compares
 from understudy.training.compatible import compatible_with
 from understudy.training.degraded import student_sees
 from understudy.training.figures import measurable
+from understudy.training.processes import distributed
+from understudy.training.processes.together import embed_together
 from understudy.training.progress import Reporter
-from understudy.training.together import embed_together
+from understudy.training.teaching.asking import compares
 from understudy.training.towers import further
 from understudy.training.workshop import Workshop
 

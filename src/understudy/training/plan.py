@@ -16,17 +16,17 @@ from understudy.models import build_embedder
 from understudy.models.embedder import Embedder
 from understudy.teachers import Teacher, joined
 from understudy.teachers.joining import judges
-from understudy.training import distributed
-from understudy.training.asking import check_questions, compares
-from understudy.training.build_terms import build_terms, default_supervised
 from understudy.training.compatible import teacher_space
 from understudy.training.device import find_device
 from understudy.training.figures import measurable
 from understudy.training.measuring import final_split
 from understudy.training.neighbourhoods import neighbouring, teacher_of_neighbourhoods
+from understudy.training.objective.build_terms import build_terms, default_supervised
+from understudy.training.objective.terms import Term
+from understudy.training.processes import distributed
+from understudy.training.processes.synchronised import synchronised
 from understudy.training.sampling import build_sampler
-from understudy.training.synchronised import synchronised
-from understudy.training.terms import Term
+from understudy.training.teaching.asking import check_questions, compares
 from understudy.training.towers import further_names
 from understudy.training.workshop import Workshop
 

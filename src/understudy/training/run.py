@@ -14,21 +14,21 @@ from understudy.config import RunConfig
 from understudy.errors import UserError
 from understudy.files import write_json
 from understudy.models import count_macs, count_parameters, model_card, save_artefact
-from understudy.training import distributed
 from understudy.training.assemble import Parts, assemble
 from understudy.training.caching import normalises_by_batch
 from understudy.training.capture import why_not
-from understudy.training.card import provenance
-from understudy.training.claiming import Claim, is_free
 from understudy.training.compiling import Compilation, compiles
 from understudy.training.device import hardware
+from understudy.training.directory.card import provenance
+from understudy.training.directory.claiming import Claim, is_free
+from understudy.training.directory.records import Records
+from understudy.training.directory.results import Run, read_run
 from understudy.training.guard import NotFinite
 from understudy.training.loop import Loop
 from understudy.training.oom import naming_memory
 from understudy.training.optim import build_optimiser, rate_factor
+from understudy.training.processes import distributed
 from understudy.training.progress import Reporter
-from understudy.training.records import Records
-from understudy.training.results import Run, read_run
 from understudy.training.signals import listening
 from understudy.training.workshop import Workshop
 

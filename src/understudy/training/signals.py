@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from understudy.training import distributed
+from understudy.training.processes import distributed
 
 
 class Stopped(Exception):

@@ -15,9 +15,9 @@ from understudy.models.embedder import Embedder
 from understudy.models.outputs import Outputs
 from understudy.teachers.live import LiveTeacher
 from understudy.teachers.protocol import Teacher, View
-from understudy.training.draws import Draws
-from understudy.training.step import Step
-from understudy.training.terms import DistillationTerm, MapsTerm, Term, Wrapper
+from understudy.training.objective.draws import Draws
+from understudy.training.objective.step import Step
+from understudy.training.objective.terms import DistillationTerm, MapsTerm, Term, Wrapper
 
 
 class Task(nn.Module):
@@ -36,7 +36,7 @@ class Task(nn.Module):
     Example:
         >>> from understudy.models import build_embedder
         >>> from understudy.losses import MultiSimilarity
-        >>> from understudy.training.terms import SupervisedTerm
+        >>> from understudy.training.objective.terms import SupervisedTerm
         >>> student = build_embedder({"backbone": "smallconv_8", "dim": 16})
         >>> loss = SupervisedTerm("multi_similarity", MultiSimilarity(), "embedding", weight=1.0)
         >>> sorted(name for name, _ in Task(student, [loss]).named_children())

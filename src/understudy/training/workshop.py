@@ -24,7 +24,7 @@ from understudy.data.lines import RESIDENT_SHARE
 from understudy.data.memory import available_memory
 from understudy.training.keeping import Shelf, digest_of, key_of
 from understudy.training.progress import Reporter
-from understudy.training.remembering import Remembering
+from understudy.training.teaching.remembering import Remembering
 
 _CACHE_BYTES = 2 * 1024**3  # of teachers' answers
 _PIXEL_SHARE = 0.5  # of the memory that is free at the beginning: sets of images that no run uses now

@@ -16,7 +16,7 @@ from understudy.data.table.plan import Dtype
 from understudy.errors import UserError, unknown
 from understudy.models import Embedder
 from understudy.training.defaults import augmentation_for
-from understudy.training.distributed import (
+from understudy.training.processes.distributed import (
     barrier,
     broadcast_object,
     gather_objects,

@@ -9,8 +9,8 @@ from typing import Any
 from understudy.config import RunConfig, parse
 from understudy.errors import UserError
 from understudy.training.defaults import complete
+from understudy.training.directory.results import Run
 from understudy.training.progress import Reporter
-from understudy.training.results import Run
 from understudy.training.run import execute
 
 Loss = str | dict[str, Any]

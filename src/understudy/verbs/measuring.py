@@ -18,7 +18,7 @@ from understudy.evaluation.comparing import against as compared
 from understudy.evaluation.inputs import Vectors
 from understudy.search import Metric
 from understudy.training.device import find_device
-from understudy.training.distributed import is_writer, launched
+from understudy.training.processes.distributed import is_writer, launched
 from understudy.training.progress import Reporter
 from understudy.verbs.cast import Cast
 from understudy.verbs.choosing import plan as planned

@@ -22,9 +22,9 @@ from understudy.teachers.asked import AskedTeacher
 from understudy.teachers.identity import hash_of_file, hash_of_weights, identity
 from understudy.teachers.packaged import packaged_path
 from understudy.teachers.stored import open_stored
-from understudy.training.distributed import gather_objects
+from understudy.training.processes.distributed import gather_objects
+from understudy.training.processes.together import join, own_batches
 from understudy.training.progress import Reporter
-from understudy.training.together import join, own_batches
 
 Maker = Embedder | str | Path
 Asked = AskedTeacher | LimitedTeacher

@@ -15,10 +15,10 @@ from understudy.models.embedder import Embedder
 from understudy.models.space import Projection
 from understudy.teachers import Teacher
 from understudy.training.compatible import aligns, check_compatible, compatible_with, normalised
-from understudy.training.maps import channels, compared, request_maps
-from understudy.training.prefixes import Prefixes
-from understudy.training.s2sd import FEATURE_MAP, S2SDTerm
-from understudy.training.terms import DistillationTerm, MapsTerm, SupervisedTerm, Term
+from understudy.training.objective.maps import channels, compared, request_maps
+from understudy.training.objective.prefixes import Prefixes
+from understudy.training.objective.s2sd import FEATURE_MAP, S2SDTerm
+from understudy.training.objective.terms import DistillationTerm, MapsTerm, SupervisedTerm, Term
 
 _TUPLES = "tuple_contrastive"
 

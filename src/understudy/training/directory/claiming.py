@@ -9,8 +9,8 @@ from understudy._version import __version__
 from understudy.config import RunConfig, read_yaml, to_yaml
 from understudy.errors import UserError
 from understudy.files import atomic_directory, write_text
-from understudy.training import distributed
-from understudy.training.resuming import changed_setting
+from understudy.training.directory.resuming import changed_setting
+from understudy.training.processes import distributed
 
 
 def is_free(config: RunConfig, out: Path, resume: bool) -> bool:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from understudy.losses import s2sd
 from understudy.models.pooling import AverageMaxPooling
-from understudy.training.prefixes import Prefixes
-from understudy.training.step import Step
-from understudy.training.terms import Term, Wrapper, readable
+from understudy.training.objective.prefixes import Prefixes
+from understudy.training.objective.step import Step
+from understudy.training.objective.terms import Term, Wrapper, readable
 
 Variant = Literal["dsd", "msd", "msdf", "msdfa"]
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from understudy.config import RunConfig
 from understudy.errors import UserError
-from understudy.training import distributed
+from understudy.training.processes import distributed
 
 Model = TypeVar("Model", bound=nn.Module)
 

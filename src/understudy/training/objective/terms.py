@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from understudy.training.prefixes import Prefixes
-from understudy.training.step import Step
+from understudy.training.objective.prefixes import Prefixes
+from understudy.training.objective.step import Step
 
 Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Makes a function of a function that computes the same."""

@@ -15,8 +15,8 @@ from understudy.data.pixels import Pixels
 from understudy.data.table import Table, TablePlan, TableWriter
 from understudy.teachers import LimitedTeacher, Spent, Teacher
 from understudy.teachers.cached import CachedTeacher
-from understudy.training import distributed
-from understudy.training.gathering import gather
+from understudy.training.processes import distributed
+from understudy.training.processes.gathering import gather
 
 BATCH = 256
 SHARD_ROWS = 256

@@ -7,15 +7,15 @@ from typing import Any
 
 from understudy.config import RunConfig
 from understudy.models.embedder import Embedder
-from understudy.training import distributed
 from understudy.training.assemble import Parts
-from understudy.training.best import Best
-from understudy.training.checkpoint import latest_checkpoint, save_checkpoint
+from understudy.training.directory.best import Best
+from understudy.training.directory.checkpoint import latest_checkpoint, save_checkpoint
+from understudy.training.directory.journal import Journal
+from understudy.training.directory.resuming import refuse_other_images
 from understudy.training.ema import MovingAverage
-from understudy.training.journal import Journal
 from understudy.training.optim import rate_factor
+from understudy.training.processes import distributed
 from understudy.training.progress import Reporter
-from understudy.training.resuming import refuse_other_images
 
 
 class Records:

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from understudy.training.distributed import rank, talking, world
+from understudy.training.processes.distributed import rank, talking, world
 
 
 def sizes(rows: int, device: torch.device) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from understudy.config import RunConfig
 from understudy.data import Dataset
 from understudy.teachers import Teacher
 from understudy.training.keeping import key_of
-from understudy.training.questions import Questions
+from understudy.training.teaching.questions import Questions
 
 
 @dataclass(frozen=True)

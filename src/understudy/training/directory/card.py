@@ -20,7 +20,7 @@ def provenance(config: RunConfig, summary: Mapping[str, Any], terms: Iterable[nn
         terms: The parts of its loss; teachers that none of them asks are left out.
 
     Example:
-        >>> from understudy.training.terms import Term
+        >>> from understudy.training.objective.terms import Term
         >>> summary = {"version": "0.1.0", "steps": 10, "batch_size": 128, "split": "test"}
         >>> print(provenance(RunConfig(), summary, [Term("multi_similarity", 1.0)]))
         Trained with understudy 0.1.0 for 10 steps of 128 images on `typefaces`, seed 0; figures on the test

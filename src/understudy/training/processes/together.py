@@ -9,8 +9,8 @@ from torch import Tensor
 from understudy.data import Pixels
 from understudy.evaluation import Describing, embed_pixels
 from understudy.evaluation.embed import Embeds
-from understudy.training import distributed
-from understudy.training.gathering import gather
+from understudy.training.processes import distributed
+from understudy.training.processes.gathering import gather
 
 
 def embed_together(

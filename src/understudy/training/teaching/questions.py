@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from understudy.teachers import LimitedTeacher, Teacher
-from understudy.training import distributed
+from understudy.training.processes import distributed
 
 
 class Questions:

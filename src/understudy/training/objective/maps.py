@@ -10,8 +10,8 @@ from understudy.config import LossConfig
 from understudy.errors import UserError
 from understudy.models.embedder import Embedder
 from understudy.teachers import LiveTeacher, Teacher
-from understudy.training.s2sd import FEATURE_MAP, S2SDTerm
-from understudy.training.terms import MapsTerm, Term
+from understudy.training.objective.s2sd import FEATURE_MAP, S2SDTerm
+from understudy.training.objective.terms import MapsTerm, Term
 
 
 def compared(item: LossConfig, student: Embedder, teacher: Teacher) -> tuple[int, int]:

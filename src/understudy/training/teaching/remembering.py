@@ -20,12 +20,12 @@ from understudy.teachers.cached import CachedTeacher
 from understudy.teachers.identity import identity
 from understudy.teachers.joining import check_view, judges
 from understudy.teachers.protocol import View
-from understudy.training import distributed
-from understudy.training.answering import afforded, ask_all, ask_into_table, read_into_memory
 from understudy.training.keeping import Shelf, digest_of, key_of
+from understudy.training.processes import distributed
+from understudy.training.processes.together import embed_together
 from understudy.training.progress import Reporter
-from understudy.training.scope import Scope
-from understudy.training.together import embed_together
+from understudy.training.teaching.answering import afforded, ask_all, ask_into_table, read_into_memory
+from understudy.training.teaching.scope import Scope
 
 _PAID = ("python:", "onnx:")
 

@@ -7,7 +7,7 @@ import signal
 import torch
 import torch.distributed as dist
 
-from understudy.training.distributed import talking, world
+from understudy.training.processes.distributed import talking, world
 from understudy.training.signals import StopRequest
 
 

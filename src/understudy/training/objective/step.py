@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from understudy.models.outputs import Outputs
-from understudy.training import distributed
-from understudy.training.draws import Draws
-from understudy.training.gathering import gather, sizes
+from understudy.training.objective.draws import Draws
+from understudy.training.processes import distributed
+from understudy.training.processes.gathering import gather, sizes
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""What a step minimises: the terms of the loss, and what they are given."""

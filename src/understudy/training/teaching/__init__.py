@@ -1,0 +1,1 @@
+"""How a run's teachers are asked: about what, by whom, how often, and where answers stay."""
