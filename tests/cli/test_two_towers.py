@@ -27,7 +27,7 @@ def images(taught: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def place(taught: Path, images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``towers`` projects 8 numbers into the teacher's 12, ``plain`` has 12 of its own; ``table``."""
+    """``towers`` projects 8 numbers into the teacher's 12, ``plain`` has 12; ``table``, ``short``."""
     place = tmp_path_factory.mktemp("towers")
     torch.manual_seed(0)
     settings = {"backbone": "smallconv_8", "input_size": [16, 16], "dim": 8}
@@ -40,6 +40,7 @@ def place(taught: Path, images: list[Path], tmp_path_factory: pytest.TempPathFac
     vectors = understudy.load(taught / "teacher" / "model").encode(images)
     ids = [image.relative_to(taught / "images").as_posix() for image in images]
     write_table(place / "table", vectors, ids, metadata={"teacher": "smallconv_16"})
+    write_table(place / "short", vectors[:, :5], ids, metadata={"teacher": "another"})
     return place
 
 
@@ -120,9 +121,9 @@ def test_the_table_has_a_row_for_each_length(command: Command, place: Path, taug
     starts = [line.split("|")[1].strip() for line in lines if line]
     first = starts.index("dim")
     assert starts[first + 2 : first + 4] == ["3", "8"]
-    for name in ("student", "teacher"):
-        place_of = starts.index(f"{name} dim")
-        assert starts[place_of + 2 : place_of + 4] == ["3", "8"]
+    place_of = starts.index("student dim")
+    assert starts[place_of + 2 : place_of + 4] == ["3", "8"]
+    assert "teacher dim" not in starts  # its vectors stay whole
     assert all(line.count("|") == 8 for line in lines[lines.index("") + 1 :] if line)
 
 
@@ -138,6 +139,10 @@ def test_the_table_has_a_row_for_each_length(command: Command, place: Path, taug
         ),
         (("plain", "--space", "theirs"), "there is no space named 'theirs': did you mean 'teacher'?"),
         (("towers", "--space", "own", "--gallery", "table"), "8 dimensions and the gallery 12: train the "),
+        (
+            ("towers", "--gallery", "short"),
+            "the gallery has 5 dimensions and 'towers' 8, or 12 in its teacher's space: pass",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(

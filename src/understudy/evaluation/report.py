@@ -104,10 +104,10 @@ class Report:
 
 
 def _by_length(report: Report, other: str) -> list[str]:
-    """One row for each length, of the report or of one beside it; nothing where that has no lengths."""
+    """One row for each length, of the report or of one beside it; nothing where length changes nothing."""
     rows = {dim: one.beside.get(other) if other else one for dim, one in report.prefixes.items()}
     shown = {dim: one for dim, one in rows.items() if one is not None}
-    if not shown:
+    if not shown or (other and all(one.metrics == report.beside[other].metrics for one in shown.values())):
         return []
     head = f"{other} dim" if other else "dim"
     lines = ["", _row([head, *report.metrics]), _row(["---:"] * (1 + len(report.metrics)), space="")]

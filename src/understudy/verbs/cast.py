@@ -94,6 +94,7 @@ class Cast:
         for asking in (ours, *rivals):
             asking.check(None, cast.space_of(asking))
             if index is not None:
+                asking.check_meets(index.dim())
                 check_aligned(asking.dim(cast.space_of(asking)), index.dim())
         for dim in dims:
             ours.check(dim)

@@ -107,6 +107,19 @@ class Side:
         compatible = isinstance(maker, Embedder) and maker.projection is not None
         check_reduction(dim, space, own=maker.dim, compatible=compatible)
 
+    def check_meets(self, gallery: int) -> None:
+        """Refuses a gallery that is of neither space's dimension, to a model that has two.
+
+        Raises:
+            UserError: With the dimensions of both.
+        """
+        own, theirs = self.dim(), self.dim("teacher")
+        if own != theirs and gallery not in (own, theirs):
+            raise UserError(
+                f"the gallery has {gallery} dimensions and {self.source.name!r} {own}, or {theirs} in its "
+                "teacher's space: pass a gallery that its teacher embedded, or embed the gallery with it too"
+            )
+
     @property
     def unreadable(self) -> np.ndarray:
         """The rows that were asked for and could not be read."""
