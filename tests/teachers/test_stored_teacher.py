@@ -156,6 +156,13 @@ def test_views_of_another_manifest_are_refused(tmp_path: Path, dataset: Dataset)
         shared_views(teachers, None, None, dataset.manifest, np.arange(6))
 
 
+def test_images_that_nobody_could_read_have_no_views_to_compare(tmp_path: Path, dataset: Dataset) -> None:
+    """A table leaves them out, and a run that skips them asks about its views before it has found them."""
+    with_views(tmp_path / "vit", ["a.png", "c.png", "f.png"], [0, 2, 5])
+    teachers = {"main": table_teacher(tmp_path / "vit", dataset, [0, 2, 5])}
+    assert shared_views(teachers, None, None, dataset.manifest, np.arange(6)) == (FLIPS, 5)
+
+
 def test_clean_tables_and_tables_of_views_are_not_mixed_up(tmp_path: Path, dataset: Dataset) -> None:
     stored(tmp_path / "clean")
     with_views(tmp_path / "views", dataset.manifest.ids, range(6))

@@ -119,10 +119,12 @@ def shared_views(
 
 def _refuse_other_rows(name: str, teacher: TableTeacher, manifest: Manifest, rows: np.ndarray) -> None:
     """View k of an image follows from its manifest row: in another manifest it would be another view."""
-    drawn = getattr(teacher.table, "view_rows", None)
+    drawn = teacher.table.view_rows
     if drawn is None:
         drawn = np.arange(len(teacher.table))
-    then = np.asarray(drawn)[teacher.numbers(rows)]
+    numbers = teacher.numbers(rows)
+    rows, numbers = rows[numbers >= 0], numbers[numbers >= 0]  # `joined` sees to those that must be there
+    then = drawn[numbers]
     other = np.flatnonzero(then != rows)
     if len(other):
         row = int(rows[other[0]])
