@@ -1,6 +1,7 @@
 """A HuggingFace vision model as a teacher.
 
-    understudy distill photos/ --teacher "python:docs/examples/huggingface_teacher.py:vit?directory=my-vit"
+    understudy distill --data photos/ --teacher \
+        "python:docs/examples/huggingface_teacher.py:vit?directory=my-vit"
 
 ``my-vit`` is what ``save_pretrained`` wrote: ``config.json`` and ``model.safetensors``.
 """

@@ -1,6 +1,6 @@
 """The image tower of an open_clip model as a teacher.
 
-    understudy distill photos/ --teacher \
+    understudy distill --data photos/ --teacher \
         "python:docs/examples/openclip_teacher.py:tower?config=ViT-B-32.json&weights=open_clip_model.safetensors"
 
 The configuration is a JSON file as open_clip keeps them (``embed_dim``, ``vision_cfg``, ``text_cfg``).

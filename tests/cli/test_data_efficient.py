@@ -50,6 +50,18 @@ def test_the_recipe_runs_by_its_name(
     assert images(here / "run") == 18  # half of the six classes that are not set aside
 
 
+def test_a_folder_in_the_configurations_place_is_told_its_option(
+    command: Command, words: tuple[object, ...], here: Path
+) -> None:
+    (here / "photos").mkdir()
+    refused = command("distill", "photos", *words)
+    assert (refused.status, refused.out) == (2, "")
+    expected = "error: 'photos' is a folder, not a YAML configuration: pass images as --data photos\n"
+    assert refused.err == expected
+    (here / "data_efficient").mkdir()  # a run of that name does not hide the recipe
+    assert read_run_settings("data_efficient")["supervised"] == []
+
+
 def test_a_limit_takes_the_place_of_the_recipes_share(
     command: Command, words: tuple[object, ...], here: Path
 ) -> None:

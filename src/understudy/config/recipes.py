@@ -35,9 +35,11 @@ def read_run_settings(reference: str | Path) -> dict[str, Any]:
         []
     """
     name = str(reference)
-    if Path(reference).exists() or name.endswith((".yaml", ".yml")):
+    if Path(reference).is_file() or name.endswith((".yaml", ".yml")):
         return read_yaml(reference)
     if name not in run_recipes():
+        if Path(reference).is_dir():
+            raise UserError(f"{name!r} is a folder, not a YAML configuration: pass images as --data {name}")
         known = suggest(name, run_recipes())
         raise UserError(f"there is no configuration {name!r}: pass a YAML file, or a recipe; {known}")
     return read_yaml(str(files("understudy") / "recipes" / "distil" / f"{name}.yaml"))
