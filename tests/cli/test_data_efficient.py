@@ -65,7 +65,7 @@ def test_a_folder_in_the_configurations_place_is_told_its_option(
 def test_a_limit_takes_the_place_of_the_recipes_share(
     command: Command, words: tuple[object, ...], here: Path
 ) -> None:
-    done = command("distill", "data_efficient", *words, "--queries", 10, "--out", "run")
+    done = command("distill", "data_efficient", *words, "--queries", 10, "-o", "run")
     assert done.status == 0, done.err
     assert images(here / "run") == 10
     assert written(here / "run")["data"]["fraction"] == 1.0

@@ -36,7 +36,7 @@ def test_a_list_needs_no_brackets(
     monkeypatch.setattr("understudy.training.run.execute", execute)
     for sides in ("16,16", "[16,16]", " [16, 16]"):
         words = ("--student.input-size", sides, "--student.prefixes", "4,8,16", "--optim.betas", "0.8,0.9")
-        assert "seen" in command("train", "--data", folder, *words, "--out", tmp_path / "run").err
+        assert "seen" in command("train", "--data", folder, *words, "-o", tmp_path / "run").err
         assert seen[-1].student.input_size == (16, 16)
         assert seen[-1].student.prefixes == (4, 8, 16)
         assert seen[-1].optim.betas == (0.8, 0.9)

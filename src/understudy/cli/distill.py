@@ -57,7 +57,7 @@ def distill(
         bool,
         typer.Option("--compatible", help="keep a projection into the teacher's space with the model"),
     ] = False,
-    out: Annotated[Path, typer.Option(help="the run directory")] = Path("runs/distill"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="the run directory")] = Path("runs/distill"),
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     json: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
     *,

@@ -25,7 +25,7 @@ def train(
     supervised: Annotated[
         list[str] | None, typer.Option(help="loss on labels, NAME or NAME=WEIGHT; may be repeated")
     ] = None,
-    out: Annotated[Path, typer.Option(help="the run directory")] = Path("runs/train"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="the run directory")] = Path("runs/train"),
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     json: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
     *,
