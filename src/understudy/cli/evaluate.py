@@ -23,7 +23,7 @@ _METRICS: dict[str, Metric] = {"cosine": "cosine", "euclidean": "euclidean", "do
 @app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="a saved model's directory, an embedding table, packaged:NAME or timm:NAME")
+        str, typer.Argument(help="a saved model's directory, an embedding table or a teacher's reference")
     ],
     data: Annotated[str, typer.Argument(help="data set, manifest or folder")],
     *,
