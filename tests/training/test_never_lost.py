@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +40,15 @@ SQUASH: dict[str, Any] = {"mode": "squash", "interpolation": "bilinear"}
 def config(value: dict[str, Any]) -> RunConfig:
     parsed: RunConfig = parse(RunConfig, value, where="test")
     return parsed
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums are rounded by how many threads share them: what is compared to the bit has one everywhere."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
