@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -85,7 +86,19 @@ def as_rank(rank: int, port: int, place: Path) -> None:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch, distributed.launched():
         small(patch)
+        slow_to_go_on(patch, rank)
         (place / f"rank-{rank}.json").write_text(json.dumps(ask(place)))
+
+
+def slow_to_go_on(patch: pytest.MonkeyPatch, rank: int) -> None:
+    """After each meeting the other process is at work already."""
+    meet = distributed.barrier
+
+    def slowly() -> None:
+        meet()
+        time.sleep(0.3 * rank)
+
+    patch.setattr(distributed, "barrier", slowly)
 
 
 def small(patch: pytest.MonkeyPatch) -> None:
@@ -123,3 +136,12 @@ def test_two_processes_ask_once_between_them(tmp_path: Path, monkeypatch: pytest
     together, by_itself = Table.open(tmp_path / "table"), Table.open(tmp_path / "alone" / "table")
     assert together.queries == by_itself.queries == 2 * IMAGES
     assert together.fingerprint == by_itself.fingerprint
+
+
+def test_the_question_for_the_dimension_counts_whenever_it_was_asked() -> None:
+    early, late = (LimitedTeacher(CallableTeacher(lambda images: [[1.0]] * len(images))) for _ in range(2))
+    assert early.dim == 1
+    accounts = [Questions({"main": teacher}) for teacher in (early, late)]
+    assert late.dim == 1
+    assert [account.counts()["main"] for account in accounts] == [1, 1]
+    assert (early.spent, late.spent) == (1, 1)

@@ -31,6 +31,7 @@ class AskedTeacher:
 
     Attributes:
         queries: How many images (times views) it was asked about, the grey one and failures included.
+        grey: How many of these were the grey one.
     """
 
     view: View = "clean"
@@ -50,7 +51,7 @@ class AskedTeacher:
         self.classes = None if classes is None else tuple(classes)
         self.supplies = frozenset({"embedding"} if classes is None else {"embedding", "logits"})
         self.normalised = normalised
-        self.queries = 0
+        self.queries = self.grey = 0
         self.device = torch.device("cpu")
         self._dim = dim
         self._ids: Sequence[str] | None = None
@@ -65,6 +66,7 @@ class AskedTeacher:
         if self._dim is None:
             channels, (height, width) = self.preprocessing.channels, self.preprocessing.resize
             grey = torch.full((1, channels, height, width), 127, dtype=torch.uint8, device=self.device)
+            self.grey += 1
             given = self._given(Items(torch.zeros(1, dtype=torch.int64, device=self.device), grey))
             self._dim = given["embedding"].shape[1]  # what it says about grey need not be of use
         return self._dim

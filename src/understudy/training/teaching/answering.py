@@ -87,9 +87,9 @@ def ask_into_table(
     group = distributed.broadcast_object(secrets.token_hex(8)) if world > 1 else None
     with TableWriter.open(directory, ids, plan=plan, rows=numbers, group=group) as writer:
         missing = sum(len(writer.items(shard)) for shard in writer.pending()) * views
-        distributed.barrier()  # every process counts before one of them writes
         if isinstance(teacher, LimitedTeacher):
             teacher.spent += writer.queries
+        distributed.barrier()  # every process counts before one of them asks
         total = done = len(rows) * views
         done -= missing
         with afforded(teacher, missing):

@@ -30,12 +30,13 @@ class Questions:
 
     def __init__(self, teachers: Mapping[str, Teacher]) -> None:
         self._teachers = dict(teachers)
-        self._start = {name: teacher.queries for name, teacher in teachers.items()}
+        # A question for the dimension was one for this run, even if it came before.
+        self._start = {name: teacher.queries - _grey(teacher) for name, teacher in teachers.items()}
         self._before = dict.fromkeys(teachers, 0)
         self._kept: dict[str, dict[str, int]] = {name: {} for name in teachers}
         for teacher in teachers.values():
             if isinstance(teacher, LimitedTeacher):
-                teacher.spent = 0
+                teacher.spent = _grey(teacher)
 
     def keep(self, name: str, what: str, *, cost: int, paid: int = 0) -> None:
         """Says that the run uses kept answers.
@@ -72,3 +73,9 @@ class Questions:
 
     def _asked(self) -> dict[str, int]:
         return {name: teacher.queries - self._start[name] for name, teacher in self._teachers.items()}
+
+
+def _grey(teacher: Teacher) -> int:
+    """How often a teacher was asked about the grey image that tells its dimension."""
+    asked = teacher.teacher if isinstance(teacher, LimitedTeacher) else teacher
+    return getattr(asked, "grey", 0)
