@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -101,6 +102,29 @@ def test_items_are_seen_the_same_clean_or_independently() -> None:
     assert part.rows.tolist() == [3, 6]
     assert part.views is not None
     assert same(part.views, whole[1:])
+
+
+class Recorded(torch.Tensor):
+    """Notes whether a copy to another place is waited for."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.to:
+            unwaited.append((kwargs or {}).get("non_blocking", False))
+        return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
+
+
+unwaited: list[bool] = []
+
+
+def test_what_goes_to_the_host_is_waited_for() -> None:
+    """A copy from a GPU into the host's memory that nobody waits for is read before it is there."""
+    rows, content = torch.arange(2).as_subclass(Recorded), torch.zeros(2, 1, 1, 1).as_subclass(Recorded)
+    items = Items(rows, content, Views(Augmentation(), 0, rows, rows))
+    for device, expected in (("cpu", False), (torch.device("cpu"), False), ("meta", True)):
+        unwaited.clear()
+        items.to(device)
+        assert unwaited == [expected] * 4
 
 
 def test_nothing_on_is_the_identity() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from understudy.data.views import Views
+from understudy.data.views import Views, sent
 
 View = Literal["same", "clean", "independent"]
 
@@ -50,6 +50,6 @@ class Items:
         """The items with their tensors on another device; texts stay where they are."""
         content = self.content
         if isinstance(content, Tensor):
-            content = content.to(device, non_blocking=True)
+            content = sent(content, device)
         views = None if self.views is None else self.views.to(device)
-        return Items(self.rows.to(device, non_blocking=True), content, views)
+        return Items(sent(self.rows, device), content, views)

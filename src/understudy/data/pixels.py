@@ -11,7 +11,7 @@ from torch import Tensor
 from understudy.data.items import Items
 from understudy.data.lines import Lines, Resident
 from understudy.data.streaming import Stream
-from understudy.data.views import Views
+from understudy.data.views import Views, sent
 
 
 class Pixels:
@@ -73,12 +73,12 @@ class Pixels:
 
     def gather(self, rows: Tensor) -> Tensor:
         """The images of some manifest rows, (len(rows), C, H, W) uint8 on ``device``."""
-        return self._lines.take(self._position.index_select(0, _sent(rows, self._position.device)))
+        return self._lines.take(self._position.index_select(0, sent(rows, self._position.device)))
 
     def items(self, rows: Tensor, views: Views | None = None) -> Items:
         """The same with their rows (and views), as models take them."""
         views = None if views is None else views.to(self.device)
-        return Items(_sent(rows, self.device), self.gather(rows), views)
+        return Items(sent(rows, self.device), self.gather(rows), views)
 
     def parts(self, rows: Iterable[Tensor]) -> Iterator[Items]:
         """`items` of one batch of rows after the other; those that come next are on their way meanwhile."""
@@ -95,7 +95,7 @@ class Pixels:
             for more in islice(coming, 1):
                 stream.ask(more)
                 asked.append(more)
-            yield Items(_sent(part, self.device), images)
+            yield Items(sent(part, self.device), images)
 
     def to(self, device: torch.device | str, resident: Resident = "auto") -> Pixels:
         """The same images for another device: in its memory if they fit there, see `Lines.to`.
@@ -142,8 +142,3 @@ class PixelStream:
     def give(self) -> Tensor:
         """The images asked for longest ago, (n, C, H, W) uint8 on the pixels' device."""
         return self._stream.give()
-
-
-def _sent(rows: Tensor, device: torch.device) -> Tensor:
-    """Rows on a device, without waiting on the way there; on the way back they would be read too early."""
-    return rows.to(device, non_blocking=device.type != "cpu")

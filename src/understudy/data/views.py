@@ -56,11 +56,7 @@ class Views:
 
     def to(self, device: torch.device | str) -> Views:
         """The same views with their numbers on another device."""
-        return replace(
-            self,
-            rows=self.rows.to(device, non_blocking=True),
-            numbers=self.numbers.to(device, non_blocking=True),
-        )
+        return replace(self, rows=sent(self.rows, device), numbers=sent(self.numbers, device))
 
     def independent(self) -> Views:
         """Another view of each image, independent of this one.
@@ -162,6 +158,11 @@ class Views:
         count = self.augmentation.num_views
         numbers = self.numbers if count is None else self.numbers.remainder(count)
         return uniform(self.seed, self.rows, numbers, range(*channels))
+
+
+def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on a device, without waiting on the way there; on the way back it would be read too early."""
+    return tensor.to(device, non_blocking=torch.device(device).type != "cpu")
 
 
 def _chroma(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
