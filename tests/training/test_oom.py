@@ -19,6 +19,7 @@ from understudy.teachers import LiveTeacher
 from understudy.training.capture import CapturedStep
 from understudy.training.objective.terms import DistillationTerm
 from understudy.training.oom import naming_memory, ran_out
+from understudy.training.processes.distributed import LostProcess, talking
 from understudy.training.run import execute
 
 Settings = Callable[..., dict[str, Any]]
@@ -202,3 +203,11 @@ def test_a_gpu_s_own_error_is_recognised() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**50, dtype=torch.uint8, device="cuda")
     assert ran_out(caught.value)
+
+
+def test_memory_that_runs_out_in_an_exchange_is_no_lost_process() -> None:
+    """NCCL takes memory of its own and says in its own words that there is none."""
+    with pytest.raises(RuntimeError, match="out of memory"), talking():
+        raise RuntimeError("NCCL Error 1: unhandled cuda error: Failed to CUDA malloc: 'out of memory'")
+    with pytest.raises(LostProcess), talking():
+        raise RuntimeError("Connection closed by peer")

@@ -210,13 +210,15 @@ def talking() -> Iterator[None]:
     """Says in plain words that another process has gone, round any exchange with the others.
 
     Raises:
-        LostProcess: The exchange failed.
+        LostProcess: The exchange failed, and not for want of memory.
     """
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
+        from understudy.training.oom import ran_out  # which knows the loop, and that knows this
+
+        if ran_out(error):  # libraries of messages say so in their own words
+            raise
         raise LostProcess(
             "another process of this run has ended, and this one with it: the first message says why"
         ) from error
