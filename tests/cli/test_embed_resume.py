@@ -198,6 +198,9 @@ def test_the_recipe_of_a_run_is_taken_over(
     table = Table.open(tmp_path / "t")
     assert table.recipe is not None
     assert (table.recipe["rotate"], table.recipe["flip"], table.view_seed) == (30.0, 0.5, 9)
+    measured = command("evaluate", f"table:{tmp_path / 't'}", images)
+    assert measured.status == 2
+    assert "holds augmented views: measure a table of the clean images" in measured.err
     other = command("embed", model, images, "--views", 3, "--recipe", run, "-o", tmp_path / "t")
     assert "the number of views: 2 there, 3 here" in other.err
     refused = command("embed", model, images, "--recipe", run, "-o", tmp_path / "u")

@@ -179,6 +179,11 @@ class Source:
         opened = open_stored(name) if is_table else open_teacher(name)
         if isinstance(opened, TableTeacher):
             table = opened.table
+            if table.recipe is not None:
+                raise UserError(
+                    f"the table {name!r} holds augmented views: measure a table of the clean images, embedded "
+                    "without --views and --recipe"
+                )
             facts = {"table": name, "of": table.teacher, "fingerprint": table.fingerprint}
             return cls(name, table, facts)
         if isinstance(opened, LiveTeacher):
