@@ -181,8 +181,8 @@ class Source:
             table = opened.table
             if table.recipe is not None:
                 raise UserError(
-                    f"the table {name!r} holds augmented views: measure a table of the clean images, embedded "
-                    "without --views and --recipe"
+                    f"the table {name!r} holds augmented views: measure a table of the clean images, "
+                    "embedded without --views and --recipe"
                 )
             facts = {"table": name, "of": table.teacher, "fingerprint": table.fingerprint}
             return cls(name, table, facts)
