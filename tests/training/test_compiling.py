@@ -14,12 +14,14 @@ from understudy.data import Augmentation
 from understudy.data.batches import Batch
 from understudy.data.items import Items
 from understudy.data.views import Views
+from understudy.errors import UserError
 from understudy.losses import HardDarkRank, MultiSimilarity, SimilarityKL, SoftDarkRank
 from understudy.models import build_embedder
 from understudy.teachers import LiveTeacher
 from understudy.training.compiling import WORTH, Compilation, compiles
 from understudy.training.objective.s2sd import S2SDTerm
 from understudy.training.objective.terms import DistillationTerm, SupervisedTerm
+from understudy.training.processes import distributed
 from understudy.training.task import Task
 
 CPU = torch.device("cpu")
@@ -106,6 +108,14 @@ def test_a_compiler_that_fails_is_named_once_and_left_out() -> None:
     assert len(sentences) == 1
     assert sentences[0].startswith("nothing is compiled: ")
     assert "no kernel today" in sentences[0]
+
+
+def test_in_several_processes_a_compiler_that_fails_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make_task()
+    compilation = Compilation(task, pytest.fail, backend=broken)  # type: ignore[arg-type]
+    monkeypatch.setattr(distributed, "world", lambda: 2)
+    with pytest.raises(UserError, match="no kernel today: set compile to 'off'"):
+        compilation.guarded(lambda: task.outputs(make_batch().items))()
 
 
 def test_a_mistake_in_the_step_is_not_taken_for_the_compilers() -> None:

@@ -9,7 +9,9 @@ from typing import Literal, TypeVar
 import torch
 from torch import nn
 
+from understudy.errors import UserError
 from understudy.training.objective.terms import MapsTerm
+from understudy.training.processes import distributed
 from understudy.training.task import Task
 
 R = TypeVar("R")
@@ -80,6 +82,9 @@ class Compilation:
 
         Args:
             step: Computes loss, gradients and update; it begins anew when it is called again.
+
+        Raises:
+            UserError: The compiler fails in one of several processes.
         """
 
         def take(*arguments: object) -> R:
@@ -90,6 +95,8 @@ class Compilation:
             except Exception as error:
                 if not _compiler_failed(error):
                     raise
+                if distributed.world() > 1:  # the others may be waiting in the middle of this very step
+                    raise UserError(f"{_reason(error)}: set compile to 'off'") from error
                 self._say(f"nothing is compiled: {_reason(error)}")
                 self.undo()
                 result = step(*arguments)

@@ -27,7 +27,10 @@ MAY_CHANGE = frozenset(
         "teachers.*.retries",
     }
 )
-"""Settings that a run may go on with another value of: they say how it is computed, not what."""
+"""Settings that a run may go on with another value of: they say how it is computed, not what.
+
+Some of them change roundings (compile, cuda_graph), and `accumulate` what batch normalisation sees, which is
+said when the run begins: they are what helps where memory runs out."""
 
 
 def changed_setting(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
