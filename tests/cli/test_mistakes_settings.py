@@ -151,7 +151,9 @@ def test_settings_that_do_not_fit(
 def test_a_configuration_that_is_not_there(refused: Refused) -> None:
     assert refused("train", "gone.yaml").startswith("there is no file 'gone.yaml'")
     Path("folder").mkdir()
-    assert refused("train", "folder").startswith("'folder' is a folder, not a YAML configuration: pass images")
+    assert refused("train", "folder").startswith(
+        "'folder' is a folder, not a YAML configuration: pass images"
+    )
 
 
 def test_a_misspelt_option_and_a_value_that_does_not_fit(refused: Refused, train: Words) -> None:
