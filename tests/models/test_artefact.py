@@ -19,6 +19,7 @@ SETTINGS: dict[str, Any] = {
     "backbone": "smallconv_8",
     "dim": 12,
     "pooling": "gem",
+    "neck": "bn",
     "normalize": False,
     "freeze_bn": True,
     "input_size": (32, 24),
@@ -59,7 +60,7 @@ def test_what_is_loaded_is_what_was_saved(model: Embedder, saved: Path) -> None:
     assert not loaded.training
     assert loaded.preprocessing == model.preprocessing
     assert loaded.classes == ("é", "b", "c")
-    for name in ("backbone", "dim", "pooling", "normalize", "freeze_bn"):
+    for name in ("backbone", "dim", "pooling", "neck", "normalize", "freeze_bn"):
         assert getattr(loaded.config, name) == getattr(model.config, name)
     state = model.state_dict()
     assert list(loaded.state_dict()) == list(state)
@@ -87,6 +88,8 @@ def test_the_configuration_is_complete_and_names_no_file(tmp_path: Path) -> None
             "backbone": "smallconv_8",
             "dim": None,
             "pooling": "avg",
+            "output_stride": None,
+            "neck": None,
             "normalize": True,
             "prefixes": [],
             "freeze_bn": False,
@@ -229,15 +232,15 @@ def test_a_configuration_that_is_not_json_says_so(saved: Path, text: bytes) -> N
 
 def test_tensors_that_do_not_fit_are_named(saved: Path) -> None:
     state = load_file(saved / "model.safetensors")
-    state["head.weight"] = torch.zeros(12, 99)
-    del state["head.bias"]
+    state["head.0.weight"] = torch.zeros(12, 99)
+    del state["head.0.bias"]
     state["hat.bias"] = torch.zeros(1)
     save_file(state, saved / "model.safetensors")
     with pytest.raises(UserError) as caught:
         load(saved)
     assert "model.safetensors' does not fit its config.json: " in str(caught.value)
-    assert "head.weight is (12, 99) in the file and (12, 16) in the network" in str(caught.value)
-    assert "head.bias is not in the file" in str(caught.value)
+    assert "head.0.weight is (12, 99) in the file and (12, 16) in the network" in str(caught.value)
+    assert "head.0.bias is not in the file" in str(caught.value)
     assert "hat.bias is not in the network" in str(caught.value)
 
 

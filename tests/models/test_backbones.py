@@ -89,6 +89,22 @@ def test_settings_replace_the_defaults_of_the_input() -> None:
         assert model(torch.zeros(2, 1, 128, 64))["embedding"].shape == (2, 256)
 
 
+def test_a_smaller_output_stride_keeps_more_positions_and_the_same_weights() -> None:
+    config = {"backbone": "test_resnet", "input_size": (64, 32)}
+    wide, usual = build_embedder({**config, "output_stride": 16}).eval(), build_embedder(config).eval()
+    wide.load_state_dict(usual.state_dict())
+    x: Any = torch.randn(1, 3, 64, 32)
+    networks: list[Any] = [wide.backbone, usual.backbone]
+    with torch.no_grad():
+        assert [tuple(n.forward_features(x).shape[2:]) for n in networks] == [(4, 2), (2, 1)]
+
+
+@pytest.mark.parametrize("name", ["test_vit", "vgg11", "smallconv_8"])
+def test_a_network_without_a_choice_of_stride_says_so(name: str) -> None:
+    with pytest.raises(UserError, match=f"'{name}' has no output_stride .*: leave output_stride out"):
+        build_embedder({"backbone": name, "output_stride": 16})
+
+
 def test_a_transformer_is_built_for_another_input_size() -> None:
     model = build_embedder({"backbone": "test_vit", "input_size": (96, 64)}).eval()
     with torch.no_grad():

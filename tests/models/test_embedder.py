@@ -52,6 +52,24 @@ def test_without_a_dimension_there_is_no_head() -> None:
     assert not any(name.startswith("head") for name in model.state_dict())
 
 
+@pytest.mark.parametrize("dim", [12, None])
+def test_a_neck_centres_and_scales_what_is_normalised(dim: int | None) -> None:
+    model = small(neck="bn", dim=dim, classes=["a", "b"]).train()
+    outputs = model(images(64))
+    linear = nn.Identity() if dim is None else model.get_submodule("head.0")
+    before = linear(outputs["pooled"])
+    torch.testing.assert_close(
+        outputs["raw"],
+        (before - before.mean(0)) / (before.var(0, unbiased=False) + 1e-5).sqrt(),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    assert model.classifier is not None
+    torch.testing.assert_close(outputs["logits"], model.classifier(outputs["raw"]))
+    torch.testing.assert_close(outputs["embedding"].norm(dim=1), torch.ones(64))
+    torch.testing.assert_close(model.eval().embed(images()), model(images())["embedding"])
+
+
 def test_without_normalisation_the_embedding_is_raw() -> None:
     outputs = small(normalize=False).eval()(images())
     torch.testing.assert_close(outputs["embedding"], outputs["raw"])

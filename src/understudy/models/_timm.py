@@ -8,6 +8,7 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
+import torch
 from torch import nn
 
 from understudy.data.preprocessing import Preprocessing
@@ -46,11 +47,12 @@ def default_preprocessing(name: str) -> Preprocessing:
     )
 
 
-def create(name: str, pre: Preprocessing, *, pretrained: bool) -> nn.Module:
+def create(name: str, pre: Preprocessing, *, pretrained: bool, output_stride: int | None = None) -> nn.Module:
     """A timm model without its classifier, for inputs as ``pre`` describes them.
 
     Raises:
-        UserError: The tag or the input size does not exist, or the weights cannot be had.
+        UserError: The tag or the input size does not exist, the weights cannot be had, or the model has only
+            its own output stride.
     """
     import timm
 
@@ -58,6 +60,9 @@ def create(name: str, pre: Preprocessing, *, pretrained: bool) -> nn.Module:
     options: dict[str, Any] = {"num_classes": 0, "in_chans": pre.channels}
     if cfg.get("fixed_input_size") and tuple(cfg["input_size"][1:]) != pre.size:
         options["img_size"] = pre.size
+    if output_stride is not None:
+        _can_stride(name, output_stride)
+        options["output_stride"] = output_stride
     if pretrained:
         _can_download(name, cfg)
     try:
@@ -92,6 +97,17 @@ def _pretrained_cfg(name: str) -> dict[str, Any]:
         tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
         raise UserError(f"timm has no weights {tag!r} of {architecture!r}: {suggest(tag, tags)}") from error
     return {} if cfg is None else dict(cfg.to_dict())
+
+
+def _can_stride(name: str, output_stride: int) -> None:
+    """Builds the model without memory, to say what is wrong with the stride and not with anything else."""
+    import timm
+
+    try:
+        with torch.device("meta"):
+            timm.create_model(name, num_classes=0, output_stride=output_stride)
+    except (TypeError, AssertionError, RuntimeError, ValueError, NotImplementedError) as error:
+        raise UserError(f"{name!r} has no output_stride {output_stride}: leave output_stride out") from error
 
 
 def _can_download(name: str, cfg: dict[str, Any]) -> None:

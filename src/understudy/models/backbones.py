@@ -86,8 +86,8 @@ def build_backbone(config: EmbedderConfig) -> Backbone:
     cannot be split so (tokens, attention pooling) keeps its own pooling, and any other but "avg" is refused.
 
     Raises:
-        UserError: There is no such backbone, it does not take inputs of that size, the pooling does not fit,
-            or the weights cannot be loaded.
+        UserError: There is no such backbone, it does not take inputs of that size, the pooling or the output
+            stride does not fit, or the weights cannot be loaded.
     """
     name = config.backbone
     own = _own(name)
@@ -97,12 +97,14 @@ def build_backbone(config: EmbedderConfig) -> Backbone:
         preprocessing = _preprocessing(config, defaults)
         if pretrained:
             raise UserError(f"{name!r} has no weights to download: pass weights=FILE or leave weights out")
+        if config.output_stride is not None:
+            raise UserError(f"{name!r} has no output_stride but its own: leave output_stride out")
         network = build(preprocessing.channels)
         ignore: tuple[str, ...] = ()
     else:
         _check_timm_name(name)
         preprocessing = _preprocessing(config, _timm.default_preprocessing(name))
-        network = _timm.create(name, preprocessing, pretrained=pretrained)
+        network = _timm.create(name, preprocessing, pretrained=pretrained, output_stride=config.output_stride)
         ignore = _timm.classifier_prefixes(network)
     pool, pooled, dim = _reading(config, network, preprocessing)
     if config.weights is not None and not pretrained:

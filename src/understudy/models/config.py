@@ -33,6 +33,15 @@ class EmbedderConfig(BaseModel):
         description="dimension of the embedding; empty for the backbone's pooled features, without a head",
     )
     pooling: PoolingName = Field("avg", description="how a feature map becomes a vector")
+    output_stride: Literal[8, 16, 32] | None = Field(
+        None,
+        description="pixels between the positions of the last feature map, for timm models that can: 16 "
+        "keeps twice as many in height and width as the usual 32",
+    )
+    neck: Literal["bn"] | None = Field(
+        None,
+        description="bn: batch normalisation of the embedding before it is L2-normalised (BNNeck)",
+    )
     normalize: bool = Field(True, description="whether embeddings are L2-normalised")
     prefixes: tuple[Annotated[int, Gt(0)], ...] = Field(
         (),

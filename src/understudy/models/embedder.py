@@ -38,8 +38,11 @@ class Embedder(nn.Module):
     so that ``torch.export`` with a dynamic batch works; `encode` takes files, pictures and arrays.
 
     The head is one linear layer with bias, drawn as PyTorch's own (uniform within ±1/√F of F features, which
-    is what S2SD's code uses); with ``config.dim = None`` there is none and ``raw`` is ``pooled``. Embeddings
-    are normalised in float32 at least.
+    is what S2SD's code uses); with ``config.dim = None`` there is none and ``raw`` is ``pooled``. With
+    ``config.neck = "bn"`` batch normalisation follows, so that ``raw``, what a classifier sees and what is
+    normalised are centred and scaled (BNNeck of Luo et al., "Bag of Tricks and a Strong Baseline for Deep
+    Person Re-identification", CVPRW 2019; there the triplet loss sees the features before it). Embeddings are
+    normalised in float32 at least.
 
     Attributes:
         config: What was built.
@@ -86,7 +89,7 @@ class Embedder(nn.Module):
         self.backbone = backbone.network
         self.pool = backbone.pool
         self._pooled = backbone.pooled
-        self.head: nn.Module = nn.Identity() if config.dim is None else nn.Linear(backbone.dim, config.dim)
+        self.head = _head(config, backbone.dim)
         self.classes = None if classes is None else tuple(classes)
         self.classifier = None if self.classes is None else nn.Linear(self.dim, len(self.classes))
         self.space = space
@@ -224,6 +227,13 @@ class Embedder(nn.Module):
 
     def _batch_norms(self) -> list[nn.Module]:
         return [module for module in self.backbone.modules() if isinstance(module, _BatchNorm)]
+
+
+def _head(config: EmbedderConfig, pooled_dim: int) -> nn.Module:
+    linear = nn.Identity() if config.dim is None else nn.Linear(pooled_dim, config.dim)
+    if config.neck is None:
+        return linear
+    return nn.Sequential(linear, nn.BatchNorm1d(config.dim or pooled_dim))
 
 
 def build_embedder(
