@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from understudy.evaluation.choosing import PROTOCOLS
 from understudy.teachers.packaged import packaged_path
-from understudy.verbs.choosing import PROTOCOLS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "evaluation.md").read_text(encoding="utf-8")

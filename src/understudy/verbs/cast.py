@@ -13,8 +13,8 @@ from understudy.data.table import Table
 from understudy.errors import UserError, unknown
 from understudy.evaluation import Describing, Embedded, Whitening
 from understudy.evaluation.asymmetric import check_aligned
+from understudy.evaluation.plans import Plan
 from understudy.models.space import SpaceName
-from understudy.verbs.plans import Plan
 from understudy.verbs.sides import Side, Whiten
 from understudy.verbs.sources import Images, Maker, Source
 

@@ -14,16 +14,16 @@ from understudy.data import Manifest
 from understudy.errors import UserError
 from understudy.evaluation import Embedded, Options, Report, Settings, asymmetric
 from understudy.evaluation import agreement as rank_agreement
+from understudy.evaluation.choosing import plan as planned
 from understudy.evaluation.comparing import against as compared
 from understudy.evaluation.inputs import Vectors
+from understudy.evaluation.plans import Plan
 from understudy.search import Metric
 from understudy.training.device import find_device
 from understudy.training.processes.distributed import is_writer, launched
 from understudy.training.progress import Reporter
 from understudy.verbs.cast import Cast
-from understudy.verbs.choosing import plan as planned
 from understudy.verbs.looking import StudentView, looking
-from understudy.verbs.plans import Plan
 from understudy.verbs.provenance import provenance
 from understudy.verbs.showing import Shown, StripsOf, show
 from understudy.verbs.sides import Side, Whiten, pair
@@ -76,7 +76,7 @@ def evaluate(
         space: The space of the queries: ``own``, ``teacher`` (only of a model distilled with ``compatible``),
             or ``auto``: the teacher's where the gallery is of its dimension, else its own.
         protocol: ``metric_learning``, ``query_gallery``, ``reid``, ``reid_multi``, ``single_shot``,
-            ``revisited``, or ``auto``: what the data is made for (see `understudy.verbs.choosing.plan`).
+            ``revisited``, or ``auto``: what the data is made for (see `understudy.evaluation.choosing.plan`).
         split: For metric_learning, which split; none: ``test`` where there is one, else every row.
         splits_name: An alternative split of the data set, such as ``detected-01`` of CUHK03.
         teacher: A teacher's reference or a table of its vectors, to measure agreement with.
@@ -128,7 +128,7 @@ def evaluate(
         skip_unreadable=skip_unreadable,
         reporter=reporter,
     )
-    plan = planned(images, protocol, split)
+    plan = planned(images.dataset, protocol, split)
     _check(
         plan,
         clustering=clustering,

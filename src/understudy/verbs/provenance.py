@@ -11,7 +11,7 @@ import torch
 from understudy._version import __version__
 from understudy.data import Manifest
 from understudy.data.protocol import Protocol
-from understudy.verbs.plans import Plan
+from understudy.evaluation.plans import Plan
 
 
 def provenance(plan: Plan, device: torch.device, unreadable: np.ndarray) -> dict[str, Any]:

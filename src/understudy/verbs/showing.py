@@ -12,8 +12,8 @@ from torch import Tensor
 from understudy import search
 from understudy.errors import UserError
 from understudy.evaluation import Report
+from understudy.evaluation.plans import Plan
 from understudy.evaluation.strips import Row, Strip, check_choice, choose_queries, nearest, write_pages
-from understudy.verbs.plans import Plan
 
 _SCORES = {
     "map": "AP",

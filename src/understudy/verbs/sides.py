@@ -13,10 +13,11 @@ from torch import Tensor
 from understudy.errors import UserError, unknown
 from understudy.evaluation import Describing, Embedded, Whitening, fit_learned, fit_pca, matching_pairs
 from understudy.evaluation.inputs import as_vectors
+from understudy.evaluation.plans import Plan
+from understudy.evaluation.rows import Vectors
 from understudy.models import Embedder
 from understudy.models.space import SpaceName, check_reduction, prefix
-from understudy.verbs.plans import Plan
-from understudy.verbs.sources import Images, Source, Vectors
+from understudy.verbs.sources import Images, Source
 
 WhiteningKind = Literal["pca", "learned"]
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from understudy.data import Dataset, Manifest, open_dataset
 from understudy.data.table import Table
 from understudy.errors import UserError
 from understudy.evaluation import Describing, embed_pixels
+from understudy.evaluation.rows import Vectors
 from understudy.models import Embedder, load
 from understudy.models.artefact import WEIGHTS
 from understudy.teachers import LimitedTeacher, LiveTeacher, TableTeacher, open_teacher
@@ -31,24 +31,6 @@ Asked = AskedTeacher | LimitedTeacher
 
 _DECODED_BYTES = 2**30
 """How much of decoded images is held at a time."""
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """The vectors of some manifest rows.
-
-    Attributes:
-        rows: (r,) int64, ascending.
-        values: (r, d), one for each.
-    """
-
-    rows: np.ndarray
-    values: Tensor
-
-    def of(self, wanted: np.ndarray) -> Tensor:
-        """The vectors of some of the rows, in their order."""
-        places = torch.from_numpy(np.searchsorted(self.rows, wanted))
-        return self.values[places.to(self.values.device)]
 
 
 class Images:

@@ -8,8 +8,7 @@ import numpy as np
 
 from understudy.data import Dataset
 from understudy.errors import UserError, unknown
-from understudy.verbs.plans import Plan
-from understudy.verbs.sources import Images
+from understudy.evaluation.plans import Plan
 
 ProtocolName = Literal[
     "auto", "metric_learning", "query_gallery", "reid", "reid_multi", "single_shot", "revisited"
@@ -17,7 +16,7 @@ ProtocolName = Literal[
 PROTOCOLS: tuple[str, ...] = get_args(ProtocolName)
 
 
-def plan(images: Images, protocol: str, split: str | None) -> Plan:
+def plan(dataset: Dataset, protocol: str = "auto", split: str | None = None) -> Plan:
     """Chooses the protocol and the rows.
 
     ``auto``: a ground truth of pairs beside the manifest: revisited; splits ``query`` and ``gallery``: re-id
@@ -25,7 +24,7 @@ def plan(images: Images, protocol: str, split: str | None) -> Plan:
     metric_learning.
 
     Args:
-        images: The data.
+        dataset: The data.
         protocol: One of `PROTOCOLS`.
         split: The split whose images are queries and gallery at once; none: ``test`` where there is one, else
             every row.
@@ -35,13 +34,17 @@ def plan(images: Images, protocol: str, split: str | None) -> Plan:
     """
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
-    dataset, manifest = images.dataset, images.manifest
+    manifest = dataset.manifest
     query, gallery, shots = (manifest.rows(name) for name in ("query", "gallery", "multi_query"))
     if protocol == "auto":
         protocol = _fitting(dataset, query, gallery) if split is None else "metric_learning"
     if protocol == "metric_learning":
         if split is not None:
-            rows = images.rows(split)
+            rows = manifest.rows(split)
+            if not len(rows):
+                raise UserError(
+                    f"{dataset.name!r} has no images in the split {split!r}: pass another --split"
+                )
         else:
             rows = manifest.rows("test")
             split = "test" if len(rows) else None

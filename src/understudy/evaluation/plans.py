@@ -10,19 +10,15 @@ from torch import Tensor
 
 from understudy.data import Dataset, Manifest
 from understudy.data.protocol import RELEVANCES
-from understudy.evaluation import (
-    Options,
-    Report,
-    metric_learning,
-    multi_queries,
-    query_gallery,
-    reidentification,
-    revisited,
-    single_gallery_shot,
-)
 from understudy.evaluation.inputs import Vectors as Array
-from understudy.evaluation.revisited import LEVELS
-from understudy.verbs.sources import Vectors
+from understudy.evaluation.metric_learning import metric_learning
+from understudy.evaluation.query_gallery import query_gallery
+from understudy.evaluation.reidentification import multi_queries, reidentification
+from understudy.evaluation.report import Report
+from understudy.evaluation.revisited import LEVELS, revisited
+from understudy.evaluation.rows import Vectors
+from understudy.evaluation.settings import Options
+from understudy.evaluation.single_shot import single_gallery_shot
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,7 @@ class Plan:
     """What is measured on a data set.
 
     Attributes:
-        protocol: One of `understudy.verbs.choosing.PROTOCOLS` but ``auto``.
+        protocol: One of `understudy.evaluation.choosing.PROTOCOLS` but ``auto``.
         dataset: The data set.
         split: The split of queries that are their own gallery; None where query and gallery are two, or for
             all rows.
