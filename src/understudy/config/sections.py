@@ -72,6 +72,11 @@ class TeacherConfig(Section):
     view: Literal["same", "clean", "independent"] | None = Field(
         None, description="what the teacher sees of an augmented image; default: what suits its kind"
     )
+    clean: str | None = Field(
+        None,
+        description="where its vectors of clean images come from when students are measured: table:DIR, or "
+        "another reference; default: the teacher itself",
+    )
     answers: Path | None = Field(
         None,
         description="where the teacher's answers are written as an embedding table; default: "
@@ -198,8 +203,10 @@ class EvaluationConfig(Section):
     """What is measured, when, and on which images."""
 
     every: Natural = Field(0, description="steps between evaluations on the validation split; 0: at the end")
-    split: Literal["auto", "val", "test"] = Field(
-        "auto", description="the split of the final figures; auto: test where there is one, else val"
+    split: Literal["auto", "val", "test", "gallery"] = Field(
+        "auto",
+        description="the split of the final figures; gallery: the data's own queries and gallery; auto: test "
+        "where there is one, else gallery, else val",
     )
     keep: Literal["last", "best"] = Field(
         "last", description="which weights are saved: the last, or the best on the validation split"

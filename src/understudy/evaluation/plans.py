@@ -62,6 +62,12 @@ class Plan:
         """All rows that vectors are needed of, ascending."""
         return np.union1d(self.query_images, self.gallery)
 
+    @property
+    def averages_all(self) -> bool:
+        """Whether every query of the multi-query protocol has images of its identity and camera."""
+        queries = self.query[self._labels()[self.query] >= 0]
+        return set(self._seen(queries)) <= set(self._seen(self.shots))
+
     def restricted(self, readable: np.ndarray) -> Plan:
         """The plan without images that could not be read, or multi-queries that lost all of theirs."""
         gallery, shots = (rows[np.isin(rows, readable)] for rows in (self.gallery, self.shots))

@@ -144,14 +144,17 @@ def assemble(
         plan.terms,
         rows,
         config.seed,
-        lambda name, some: workshop.embeddings(
-            config.teachers[name], pixels, some, config.evaluation.batch_size
+        lambda name, some: workshop.clean_embeddings(
+            config.teachers[name], config.data, pixels, some, config.evaluation.batch_size
         ),
     )
     if neighbouring(sampler):
         near = config.teachers[teacher_of_neighbourhoods(config)]
         learn_neighbourhoods(
-            sampler, lambda rows: workshop.embeddings(near, pixels, rows, config.evaluation.batch_size)
+            sampler,
+            lambda rows: workshop.clean_embeddings(
+                near, config.data, pixels, rows, config.evaluation.batch_size
+            ),
         )
     task = Task(
         plan.student,

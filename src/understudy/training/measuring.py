@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from understudy.config import RunConfig
 from understudy.data import Pixels
 from understudy.errors import UserError, suggest
-from understudy.evaluation import Describing, Report, metric_learning
+from understudy.evaluation import Describing, Report
+from understudy.evaluation.rows import Vectors
 from understudy.models import count_macs, count_parameters
 from understudy.models.embedder import Embedder
 from understudy.models.speed import images_per_second
 from understudy.teachers import LiveTeacher
-from understudy.training.compatible import compatible_with
 from understudy.training.degraded import student_sees
 from understudy.training.figures import measurable
+from understudy.training.judging import judges_of
 from understudy.training.processes import distributed
 from understudy.training.processes.together import embed_together
 from understudy.training.progress import Reporter
-from understudy.training.teaching.asking import compares
+from understudy.training.protocols import Part, default_split, parts_of, report_of, splits_of
 from understudy.training.towers import further
 from understudy.training.workshop import Workshop
 
@@ -31,44 +30,45 @@ _CPU = torch.device("cpu")
 
 
 def final_split(config: RunConfig, workshop: Workshop) -> str:
-    """The split of the final figures: the configured one, or test where there is one, else val."""
+    """What the final figures are measured on: the configured split, or what the data is made for."""
     if config.evaluation.split != "auto":
         return config.evaluation.split
-    return "test" if len(workshop.dataset(config.data).manifest.rows("test")) else "val"
+    return default_split(workshop.dataset(config.data).manifest)
 
 
 def measure(model: Embedder, config: RunConfig, pixels: Pixels, split: str, workshop: Workshop) -> Report:
     """Measures a student on a split: ranking by its labels, agreement with the first teacher.
 
-    A student that is compatible with a teacher is also measured in that teacher's gallery, and one with
-    prefixes at each of them. Several processes embed a share each, and one of them measures.
+    A student that is compatible with a teacher, or of its dimension, is also measured in that teacher's
+    gallery, and one with prefixes at each of them. Several processes embed a share each, and one of them
+    measures.
     """
-    manifest = workshop.dataset(config.data).manifest
-    rows = _held(pixels, manifest.rows(split))
+    parts = _readable(parts_of(workshop.dataset(config.data), split), pixels)
+    needed = _rows(parts)
     embeddings = embed_together(
         model,
         pixels,
-        rows,
+        needed,
         batch_size=config.evaluation.batch_size,
         describing=Describing(sees=student_sees(config)),
     )
-    reference = None
-    first = next(iter(config.teachers.values()), None)
-    if (
-        first is not None
-        and compares(config, manifest, split)
-        and workshop.judges(first, pixels.device, rows.cpu().numpy())
-    ):
-        reference = workshop.embeddings(first, pixels, rows, config.evaluation.batch_size)
-    gallery, guide = None, compatible_with(config)
-    if guide is not None and reference is not None:
-        gallery = workshop.embeddings(config.teachers[guide], pixels, rows, config.evaluation.batch_size)
-    labels = manifest.label_codes()[rows.cpu().numpy()]
+    vectors = Vectors(needed, embeddings)
+    asked = parts[0].plan.images
+    judged = judges_of(config, workshop, pixels.device, split=split, rows=asked, student=model)
+
+    def theirs(name: str | None) -> Vectors | None:
+        if name is None:
+            return None
+        teacher, rows = config.teachers[name], torch.from_numpy(asked)
+        size = config.evaluation.batch_size
+        return Vectors(asked, workshop.clean_embeddings(teacher, config.data, pixels, rows, size))
+
+    reference = theirs(judged.reference)
+    gallery = reference if judged.gallery == judged.reference else theirs(judged.gallery)
 
     def figures() -> Report:
-        report = metric_learning(embeddings, labels, reference=reference)
-        report = further(report, model, embeddings, labels, reference=reference, gallery=gallery)
-        return replace(report, per_query={})
+        report = report_of(parts, vectors, reference)
+        return further(report, model, parts[0], vectors, reference=reference, gallery=gallery)
 
     return distributed.once(figures)
 
@@ -85,8 +85,8 @@ def teacher_figures(config: RunConfig, name: str, workshop: Workshop) -> tuple[s
     if not isinstance(workshop.teacher(config.teachers[name], _CPU), LiveTeacher):
         raise UserError(f"the teacher {name!r} is not a model: only a model can have a row of its own")
     split = final_split(config, workshop)
-    manifest = workshop.dataset(config.data).manifest
-    return measurable(manifest, manifest.rows(split), split, with_teacher=True)
+    parts = parts_of(workshop.dataset(config.data), split)
+    return tuple(name for names in measurable(parts, split, with_teacher=True) for name in names)
 
 
 def measure_teacher(config: RunConfig, name: str, workshop: Workshop, reporter: Reporter) -> dict[str, Any]:
@@ -94,11 +94,14 @@ def measure_teacher(config: RunConfig, name: str, workshop: Workshop, reporter: 
     teacher_figures(config, name, workshop)
     teacher = workshop.teacher(config.teachers[name], _CPU)
     assert isinstance(teacher, LiveTeacher)
-    split, manifest = final_split(config, workshop), workshop.dataset(config.data).manifest
-    pixels = workshop.pixels(config.data, [teacher.model.preprocessing], [split], _CPU, reporter)
-    rows = _held(pixels, manifest.rows(split))
+    dataset, split = workshop.dataset(config.data), final_split(config, workshop)
+    splits = splits_of(parts_of(dataset, split))
+    pixels = workshop.pixels(config.data, [teacher.model.preprocessing], splits, _CPU, reporter)
+    parts = _readable(parts_of(dataset, split), pixels)
+    rows = torch.from_numpy(_rows(parts))
     embeddings = workshop.embeddings(config.teachers[name], pixels, rows, config.evaluation.batch_size)
-    report = metric_learning(embeddings, manifest.label_codes()[rows.numpy()], reference=embeddings)
+    vectors = Vectors(rows.numpy(), embeddings)
+    report = report_of(parts, vectors, vectors)
     return {
         "metrics": {metric: [value] for metric, value in report.metrics.items()},
         "parameters": count_parameters(teacher.model),
@@ -107,7 +110,13 @@ def measure_teacher(config: RunConfig, name: str, workshop: Workshop, reporter: 
     }
 
 
-def _held(pixels: Pixels, rows: np.ndarray) -> Tensor:
-    """Those of the rows whose images could be read."""
-    held = np.intersect1d(rows, pixels.rows.cpu().numpy())
-    return torch.from_numpy(held).to(pixels.device)
+def _readable(parts: tuple[Part, ...], pixels: Pixels) -> tuple[Part, ...]:
+    """The same without images that could not be read."""
+    held = pixels.rows.cpu().numpy()
+    return tuple(part._replace(plan=part.plan.restricted(held)) for part in parts)
+
+
+def _rows(parts: tuple[Part, ...]) -> np.ndarray:
+    """The rows that any of the protocols looks at, ascending."""
+    rows: np.ndarray = np.unique(np.concatenate([part.plan.images for part in parts]))
+    return rows

@@ -15,18 +15,19 @@ from understudy.errors import UserError
 from understudy.models import build_embedder
 from understudy.models.embedder import Embedder
 from understudy.teachers import Teacher, joined
-from understudy.teachers.joining import judges
 from understudy.training.compatible import teacher_space
 from understudy.training.device import find_device
 from understudy.training.figures import measurable
+from understudy.training.judging import judges_of
 from understudy.training.measuring import final_split
 from understudy.training.neighbourhoods import neighbouring, teacher_of_neighbourhoods
 from understudy.training.objective.build_terms import build_terms, default_supervised
 from understudy.training.objective.terms import Term
 from understudy.training.processes import distributed
 from understudy.training.processes.synchronised import synchronised
+from understudy.training.protocols import parts_of, splits_of
 from understudy.training.sampling import build_sampler
-from understudy.training.teaching.asking import check_questions, compares
+from understudy.training.teaching.asking import check_questions
 from understudy.training.towers import further_names
 from understudy.training.workshop import Workshop
 
@@ -46,9 +47,9 @@ class Plan:
         terms: The parts of the loss.
         classifier: The linear map that losses on logits share, or None.
         sampler: Plans the batches.
-        final_split: The split of the final figures.
+        final_split: What the final figures are measured on: ``test``, ``gallery`` or ``val``.
         figures: Names of the final figures.
-        splits: All splits that are needed.
+        splits: All splits of the manifest that are needed.
     """
 
     device: torch.device
@@ -119,19 +120,19 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
     validates = bool(config.evaluation.every) or config.evaluation.keep == "best"
     measured = {final, "val"} if validates else {final}
     check_questions(config, manifest, measured)
-    first = next(iter(teachers.values()), None)
-    judged = {
-        split: first is not None and compares(config, manifest, split) and judges(first, rows_of(split))
-        for split in measured
-    }
-    figures = {
-        split: further_names(
-            measurable(manifest, rows_of(split), split, with_teacher=judged[split]),
+    figures: dict[str, tuple[str, ...]] = {}
+    splits = {"train"}
+    for split in sorted(measured, key=lambda split: split != final):
+        parts = parts_of(dataset, split)
+        splits |= set(splits_of(parts))
+        if readable is not None:
+            parts = tuple(part._replace(plan=part.plan.restricted(readable)) for part in parts)
+        judged = judges_of(config, workshop, device, split=split, rows=parts[0].plan.images, student=student)
+        figures[split] = further_names(
+            measurable(parts, split, with_teacher=judged.reference is not None),
             student,
-            with_gallery=judged[split],
+            with_gallery=judged.gallery is not None,
         )
-        for split in sorted(measured, key=lambda split: split != final)
-    }
     return Plan(
         device=device,
         manifest=manifest,
@@ -145,7 +146,7 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
         sampler=sampler,
         final_split=final,
         figures=figures[final],
-        splits=tuple(sorted({"train", *figures})),
+        splits=tuple(sorted(splits)),
     )
 
 

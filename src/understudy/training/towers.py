@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from understudy.evaluation import Report, metric_learning
-from understudy.evaluation.inputs import Labels
+from understudy.evaluation import Report
+from understudy.evaluation.rows import Vectors
 from understudy.models.embedder import Embedder
+from understudy.training.protocols import Part
 
 ASYMMETRIC = "asymmetric/"
 
@@ -17,21 +18,22 @@ ASYMMETRIC = "asymmetric/"
 def further(
     report: Report,
     model: Embedder,
-    embeddings: Tensor,
-    labels: Labels,
+    part: Part,
+    vectors: Vectors,
     *,
-    reference: Tensor | None,
-    gallery: Tensor | None,
+    reference: Vectors | None,
+    gallery: Vectors | None,
 ) -> Report:
-    """A run's report with the figures that its student's projection and prefixes give.
+    """A run's report with the figures of its student's queries in the teacher's gallery, and of its prefixes.
 
     Args:
         report: The figures of the whole embedding.
         model: The student.
-        embeddings: (n, d) its embeddings of a split.
-        labels: (n,) their class numbers.
-        reference: (n, d) what agreement is measured with, or None.
-        gallery: (n, d_T) the embeddings of the teacher whose space the student projects into, or None.
+        part: The first of the protocols that it was measured by.
+        vectors: The student's embeddings.
+        reference: What agreement is measured with, or None.
+        gallery: The embeddings of the teacher whose space is the student's, or that it projects into; or
+            None.
 
     Returns:
         The report, its figures followed by the same of the student's queries in the teacher's gallery
@@ -40,24 +42,30 @@ def further(
     more: dict[str, float] = {}
     first = next(iter(report.metrics))
     with torch.no_grad():
-        if gallery is not None and model.space is not None:
-            projected = model.reduce(embeddings, space="teacher")
-            found = metric_learning(projected, labels, gallery=gallery, reference=reference)
+        if gallery is not None:
+            projects = model.space is not None
+            asked = model.reduce(vectors.values, space="teacher") if projects else vectors.values
+            asking = replace(vectors, values=asked)
+            found = part.found(asking, gallery, reference)
             more |= {ASYMMETRIC + name: value for name, value in found.metrics.items()}
         for dim in model.prefixes:
-            found = metric_learning(model.reduce(embeddings, dim), labels, reference=reference)
-            more[f"dim{dim}/{first}"] = found.metrics[first]
+            shorter = replace(vectors, values=model.reduce(vectors.values, dim))
+            more[f"dim{dim}/{first}"] = part.found(shorter, shorter, reference).metrics[first]
     return replace(report, metrics=report.metrics | more)
 
 
-def further_names(names: tuple[str, ...], model: Embedder, *, with_gallery: bool) -> tuple[str, ...]:
-    """The names of all figures of a run, from those of the whole embedding.
+def further_names(
+    names: Sequence[tuple[str, ...]], model: Embedder, *, with_gallery: bool
+) -> tuple[str, ...]:
+    """The names of all figures of a run, from those of the whole embedding by each protocol.
 
     Example:
         >>> from understudy.models import build_embedder
         >>> model = build_embedder({"backbone": "smallconv_8", "prefixes": [4]})
-        >>> further_names(("map",), model, with_gallery=True)
-        ('map', 'dim4/map')
+        >>> further_names([("map",), ("multi/map",)], model, with_gallery=True)
+        ('map', 'multi/map', 'asymmetric/map', 'dim4/map')
     """
-    asymmetric = [ASYMMETRIC + name for name in names] if with_gallery and model.space is not None else []
-    return (*names, *asymmetric, *(f"dim{dim}/{names[0]}" for dim in model.prefixes))
+    alone = [name for protocol in names for name in protocol]
+    asymmetric = [ASYMMETRIC + name for name in names[0]] if with_gallery else []
+    shorter = [f"dim{dim}/{names[0][0]}" for dim in model.prefixes]
+    return tuple(dict.fromkeys([*alone, *asymmetric, *shorter]))

@@ -9,8 +9,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from understudy.config import DataConfig
+from understudy.config import DataConfig, TeacherConfig
 from understudy.data import (
     Dataset,
     Pixels,
@@ -20,8 +21,11 @@ from understudy.data import (
     open_dataset,
     split_classes,
 )
+from understudy.data.items import Items
 from understudy.data.lines import RESIDENT_SHARE
 from understudy.data.memory import available_memory
+from understudy.teachers import TableTeacher, Teacher
+from understudy.teachers.joining import joined
 from understudy.training.keeping import Shelf, digest_of, key_of
 from understudy.training.progress import Reporter
 from understudy.training.teaching.remembering import Remembering
@@ -119,6 +123,28 @@ class Workshop(Remembering):
         self._readings[pixels] = reading
         return pixels
 
+    def judge(self, config: TeacherConfig, data: DataConfig, device: torch.device) -> Teacher:
+        """Who says something about clean images of a data set: the teacher, or its ``clean`` vectors."""
+        teacher = self._known(clean(config), device)
+        return joined(teacher, self.dataset(data), np.empty(0, dtype=np.int64))
+
+    def clean_embeddings(
+        self, config: TeacherConfig, data: DataConfig, pixels: Pixels, rows: Tensor, batch_size: int
+    ) -> Tensor:
+        """A teacher's embeddings of clean images: looked up, remembered or asked for.
+
+        Args:
+            config: The teacher.
+            data: Which data.
+            pixels: The images.
+            rows: (n,) the manifest rows.
+            batch_size: Images at a time, where it is asked.
+        """
+        judge = self.judge(config, data, pixels.device)
+        if isinstance(judge, TableTeacher):
+            return judge.embed(Items(rows.to(pixels.device), None))
+        return self.embeddings(clean(config), pixels, rows, batch_size)
+
     def _read_as(self, pixels: Pixels) -> str:
         return self._readings[pixels]
 
@@ -128,6 +154,16 @@ class Workshop(Remembering):
             self._kept[key] = open_dataset(source)
         kept: Dataset = self._kept[key]
         return kept
+
+
+def clean(config: TeacherConfig) -> TeacherConfig:
+    """The teacher that is asked about clean images.
+
+    Example:
+        >>> clean(TeacherConfig(reference="table:views", clean="table:clean")).reference
+        'table:clean'
+    """
+    return config if config.clean is None else TeacherConfig(reference=config.clean)
 
 
 def _pixel_bytes() -> int:

@@ -9,6 +9,7 @@ from torch import nn
 
 from understudy.config import RunConfig
 from understudy.data.degradation import Degradation
+from understudy.training.protocols import in_words
 
 
 def provenance(config: RunConfig, summary: Mapping[str, Any], terms: Iterable[nn.Module]) -> str:
@@ -41,8 +42,8 @@ def provenance(config: RunConfig, summary: Mapping[str, Any], terms: Iterable[nn
     )
     return (
         f"Trained with understudy {summary['version']} for {summary['steps']} steps of "
-        f"{summary['batch_size']} images on `{config.data.source}`, seed {config.seed}; figures on the "
-        f"{summary['split']} split.\n\n"
+        f"{summary['batch_size']} images on `{config.data.source}`, seed {config.seed}; figures on "
+        f"{in_words(summary['split'])}.\n\n"
         f"* teachers: {', '.join(teachers) or 'none'}\n* losses: {', '.join(losses)}{worse}"
     )
 

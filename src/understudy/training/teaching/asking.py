@@ -12,6 +12,7 @@ from understudy.data.augmentation import Augmentation
 from understudy.errors import UserError
 from understudy.teachers import Teacher
 from understudy.teachers.protocol import View
+from understudy.training.protocols import measured_rows
 
 
 def views_of(
@@ -59,9 +60,9 @@ def compares(config: RunConfig, manifest: Manifest, split: str) -> bool:
     """
     if not config.teachers:
         return False
-    if config.data.queries is None or _is_free(config, next(iter(config.teachers))):
+    if config.data.queries is None or _judges_freely(config, next(iter(config.teachers))):
         return True
-    codes = manifest.label_codes()[manifest.rows(split)]
+    codes = manifest.label_codes()[measured_rows(manifest, split)]
     sizes = np.unique(codes[codes >= 0], return_counts=True)[1]
     return not (sizes > 1).any()
 
@@ -78,9 +79,11 @@ def check_questions(config: RunConfig, manifest: Manifest, splits: Iterable[str]
         UserError: Training and evaluation images together are more than may be asked about.
     """
     queries = config.data.queries
-    if queries is None or not config.teachers or _is_free(config, next(iter(config.teachers))):
+    if queries is None or not config.teachers or _judges_freely(config, next(iter(config.teachers))):
         return
-    judged = {split: len(manifest.rows(split)) for split in splits if compares(config, manifest, split)}
+    judged = {
+        split: len(measured_rows(manifest, split)) for split in splits if compares(config, manifest, split)
+    }
     used = len(manifest.rows("train"))
     if judged and used + sum(judged.values()) > queries:
         named = ", ".join(f"{count} of {split!r}" for split, count in judged.items())
@@ -93,3 +96,9 @@ def check_questions(config: RunConfig, manifest: Manifest, splits: Iterable[str]
 def _is_free(config: RunConfig, name: str) -> bool:
     """Whether asking costs nothing: the answers are stored."""
     return config.teachers[name].reference.startswith("table:")
+
+
+def _judges_freely(config: RunConfig, name: str) -> bool:
+    """Whether asking about evaluation images costs nothing."""
+    teacher = config.teachers[name]
+    return (teacher.clean or teacher.reference).startswith("table:")

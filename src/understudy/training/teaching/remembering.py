@@ -6,7 +6,6 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from understudy.errors import UserError
 from understudy.teachers import LimitedTeacher, TableTeacher, Teacher, open_teacher
 from understudy.teachers.cached import CachedTeacher
 from understudy.teachers.identity import identity
-from understudy.teachers.joining import check_view, judges
+from understudy.teachers.joining import check_view
 from understudy.teachers.protocol import View
 from understudy.training.keeping import Shelf, digest_of, key_of
 from understudy.training.processes import distributed
@@ -113,10 +112,6 @@ class Remembering:
         embeddings: Tensor = self._answers.get(key, len(rows) * teacher.dim * 4, ask)
         self._account(config, key, len(rows) if teacher.queries == before else 0)
         return embeddings
-
-    def judges(self, config: TeacherConfig, device: torch.device, rows: np.ndarray) -> bool:
-        """Whether a teacher can say something about clean images of all these manifest rows."""
-        return judges(self._known(config, device), rows)
 
     def _keeping(
         self,
