@@ -28,16 +28,16 @@ CPU = torch.device("cpu")
 SETTINGS = {"backbone": "smallconv_8", "dim": 8, "input_size": (16, 16)}
 
 
-def make_task() -> Task:
+def make_task(device: torch.device | str = "cpu") -> Task:
     torch.manual_seed(0)
-    teacher = LiveTeacher(build_embedder({**SETTINGS, "dim": 12}))
+    teacher = LiveTeacher(build_embedder({**SETTINGS, "dim": 12}).to(device))
     terms = [
         SupervisedTerm("multi_similarity", MultiSimilarity(), "embedding", 1.0),
         DistillationTerm("similarity_kl", SimilarityKL(), "embedding", "main", 10.0),
         DistillationTerm("hard_darkrank", HardDarkRank(), "embedding", "main", 0.1),
         DistillationTerm("soft_darkrank", SoftDarkRank(method="sampled"), "embedding", "main", 0.1),
     ]
-    return Task(build_embedder(SETTINGS), terms, {"main": teacher}).train()
+    return Task(build_embedder(SETTINGS), terms, {"main": teacher}).train().to(device)
 
 
 def make_batch(number: int = 3) -> Batch:
@@ -163,7 +163,7 @@ def test_on_a_gpu_compiled_and_recorded_is_close_to_plain() -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     device = torch.device("cuda")
-    plain, compiled = make_task().to(device), make_task().to(device)
+    plain, compiled = make_task(device), make_task(device)
     batch = make_batch()
     batch = Batch(batch.items.to(device), batch.labels.to(device), batch.step)
     sentences: list[str] = []
