@@ -94,7 +94,7 @@ class Manifest:
         """
         if split not in SPLITS:
             raise UserError(f"{split!r} is not a split: {suggest(split, SPLITS)}")
-        return np.flatnonzero(np.asarray(self.splits) == split).astype(np.int64)
+        return np.flatnonzero(self._splits == split).astype(np.int64)
 
     @functools.cached_property
     def classes(self) -> tuple[str, ...]:
@@ -103,13 +103,11 @@ class Manifest:
 
     def label_codes(self) -> np.ndarray:
         """(n,) int64: the place of each row's label in `classes`, -1 where it has none."""
-        return _codes(self.labels, self.classes)
+        return self._labels.copy()
 
     def camera_codes(self) -> np.ndarray | None:
         """(n,) int64: the same for the cameras; None where the manifest has none."""
-        if self.cameras is None:
-            return None
-        return _codes(self.cameras, tuple(sorted(set(self.cameras) - {""})))
+        return None if self.cameras is None else self._cameras.copy()
 
     def path(self, row: int) -> Path:
         """Where the image of a row lies."""
@@ -135,6 +133,19 @@ class Manifest:
         from understudy.data.manifest_files import write_manifest
 
         write_manifest(self, Path(path))
+
+    @functools.cached_property
+    def _splits(self) -> np.ndarray:
+        return np.asarray(self.splits)
+
+    @functools.cached_property
+    def _labels(self) -> np.ndarray:
+        return _codes(self.labels, self.classes)
+
+    @functools.cached_property
+    def _cameras(self) -> np.ndarray:
+        cameras = self.cameras or ()
+        return _codes(cameras, tuple(sorted(set(cameras) - {""})))
 
     def _columns(self) -> tuple[object, ...]:
         return (self.root, self.paths, self.texts, self.ids, self.labels, self.splits, self.cameras)

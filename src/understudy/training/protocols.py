@@ -116,8 +116,8 @@ def parts_of(dataset: Dataset, split: str) -> tuple[Part, ...]:
 
 def splits_of(parts: Sequence[Part]) -> tuple[str, ...]:
     """The splits of the manifest whose images are needed, sorted."""
-    splits = {part.plan.manifest.splits[row] for part in parts for row in part.plan.images.tolist()}
-    return tuple(sorted(splits))
+    names = parts[0].plan.manifest.splits
+    return tuple(sorted({names[row] for part in parts for row in part.plan.images.tolist()}))
 
 
 def report_of(parts: Sequence[Part], vectors: Vectors, reference: Vectors | None = None) -> Report:
