@@ -33,10 +33,15 @@ class Promise:
 SAMPLED = {"method": "sampled", "num_samples": 3}
 PROMISES: dict[str, list[Promise]] = {
     # The likelihood of the teacher's order is below 1 even at the teacher.
-    "hard_darkrank": [Promise(3, zero=False), Promise(3, zero=False, args={"list_length": 2, "tail": True})],
+    "hard_darkrank": [
+        Promise(3, zero=False),
+        Promise(3, zero=False, args={"list_length": 2, "tail": True}),
+        Promise(3, zero=False, args={"alpha": "auto"}),
+    ],
     "soft_darkrank": [
         Promise(3),
         Promise(3, args={"list_length": 3}),
+        Promise(3, args={"alpha": "auto", "list_length": 4}),
         Promise(3, args=SAMPLED, permutes=False),
     ],
     "direct_match": [Promise(2)],

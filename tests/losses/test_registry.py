@@ -118,6 +118,7 @@ def test_documented_weights() -> None:
     assert weight("hard_darkrank", batch_size=8) == pytest.approx(1 / math.log(math.factorial(7)))
     assert weight("hard_darkrank", batch_size=8, list_length=99) == weight("hard_darkrank", batch_size=8)
     assert weight("soft_darkrank", alpha=12.25, beta=4, list_length=4) == pytest.approx(9 / 49 / math.log(24))
+    assert weight("soft_darkrank", alpha="auto", beta=1.0, list_length=4) == pytest.approx(1 / math.log(24))
     assert weight("soft_target", temperature=4.0) == 16
     assert weight("relative_teacher") == 10
     # The published weight of the Frobenius form at batch 32 is 0.3 on CUB.

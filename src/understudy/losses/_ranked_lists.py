@@ -21,11 +21,14 @@ class RankedLists(NamedTuple):
         teacher: As the teacher has them.
         student: As the student has them, in the teacher's order.
         present: (q, m) bool, False at the end of a list from which candidates were excluded; None: all are.
+        everyone: (n, m) the teacher's lists of all rows where they were wished for, else those of the
+            asking; infinite where nobody is present.
     """
 
     teacher: Tensor
     student: Tensor
     present: Tensor | None
+    everyone: Tensor
 
 
 def check_list(name: str, list_length: int | None, *, tail: bool) -> None:
@@ -48,6 +51,7 @@ def ranked_lists(
     *,
     keep: int | None,
     detach_query: bool,
+    everyone: bool = False,
 ) -> RankedLists:
     """The lists of a batch.
 
@@ -62,6 +66,7 @@ def ranked_lists(
         exclude: (n, n) bool, True where the column may not answer the row, or None.
         keep: How many candidates to keep, at most; None keeps all n − 1.
         detach_query: Lets no gradient flow into the query's side of a distance.
+        everyone: Whether the teacher's lists of rows that do not ask are wished for, too.
 
     Raises:
         ValueError: On wrong shapes or fewer than 3 rows.
@@ -69,18 +74,22 @@ def ranked_lists(
     student, teacher = check_relational(name, student, teacher, minimum=3)
     check_queries(name, queries, student)
     keep = len(student) - 1 if keep is None else min(keep, len(student) - 1)
-    seen = distance_rows(teacher, queries, squared=True)
-    if queries is None and exclude is None:
+    asking = None if everyone else queries
+    seen = distance_rows(teacher, asking, squared=True)
+    if asking is None and exclude is None:
         seen = seen.fill_diagonal_(torch.inf)
     else:
-        seen = seen.masked_fill_(~candidates(name, student, queries, exclude), torch.inf)
+        seen = seen.masked_fill_(~candidates(name, student, asking, exclude), torch.inf)
     order = _rank(seen)[:, :keep]
     if detach_query:
         distances = pairwise_distances(select(student.detach(), queries), student, squared=True)
     else:
         distances = distance_rows(student, queries, squared=True)
-    seen = seen.gather(1, order)
-    return RankedLists(seen, distances.gather(1, order), None if exclude is None else seen.isfinite())
+    seen = of_all = seen.gather(1, order)
+    if everyone:
+        seen, order = select(seen, queries), select(order, queries)
+    present = None if exclude is None else seen.isfinite()
+    return RankedLists(seen, distances.gather(1, order), present, of_all)
 
 
 def _rank(distances: Tensor) -> Tensor:

@@ -12,13 +12,13 @@ _ABSENT = 100.0
 
 
 def darkrank_score(
-    squared_distances: Tensor, alpha: float, beta: float, present: Tensor | None = None
+    squared_distances: Tensor, alpha: float | Tensor, beta: float, present: Tensor | None = None
 ) -> Tensor:
     """DarkRank's score −α·d^β (Chen et al., AAAI 2018, equation 4).
 
     Args:
         squared_distances: (q, m) of each query to its candidates.
-        alpha: Sharpness α.
+        alpha: Sharpness α, a number or a scalar tensor.
         beta: Power β.
         present: (q, m) bool; an absent candidate gets a score so low that it is ranked last, by both sides
             alike, and weighs nothing. None: all are present.

@@ -14,6 +14,7 @@ from understudy.losses._ranked_lists import (
     ranked_lists,
 )
 from understudy.losses._relations import RelationalLoss, require_positive
+from understudy.losses.darkrank_alpha import TARGET_ENTROPY, Alpha, alpha_from_teacher, check_alpha
 from understudy.losses.darkrank_score import darkrank_score
 from understudy.losses.plackett_luce_exact import exact_fits, plackett_luce_kl
 from understudy.losses.plackett_luce_sampled import plackett_luce_kl_sampled
@@ -25,7 +26,7 @@ def soft_darkrank(
     student: Tensor,
     teacher: Tensor,
     *,
-    alpha: float = 3.0,
+    alpha: Alpha = 3.0,
     beta: float = 3.0,
     list_length: int | None = None,
     method: Method = "auto",
@@ -35,6 +36,7 @@ def soft_darkrank(
     queries: Tensor | None = None,
     exclude: Tensor | None = None,
     generator: Generator | None = None,
+    target_entropy: float = TARGET_ENTROPY,
 ) -> Tensor:
     """Divergence of the student's law over all rankings of the list from the teacher's (ListNet).
 
@@ -56,7 +58,8 @@ def soft_darkrank(
         student: (n, dS) embeddings.
         teacher: (n, dT) embeddings of the same images.
         alpha: Sharpness α of the score; 3 in the paper, 12.25 in the authors' command
-            (:func:`~understudy.losses.darkrank_score.darkrank_from_authors`).
+            (:func:`~understudy.losses.darkrank_score.darkrank_from_authors`). ``auto``: of each batch, from
+            the teacher's distances (:func:`~understudy.losses.darkrank_alpha.alpha_from_teacher`).
         beta: Power β of the distance; 3 in the paper, 4 in the authors' command.
         list_length: Only the teacher's L nearest make the list, ties by the lower index; None or more than
             there are: all. The authors use 4.
@@ -69,6 +72,8 @@ def soft_darkrank(
         exclude: (n, n) bool, True where the column may not answer the row.
         generator: Source of the draws, on the embeddings' device. The draws of a row do not depend on which
             other rows ask.
+        target_entropy: With ``auto``, how blind the teacher's first choice is to be on average: between 0,
+            sure, and 1, all candidates alike.
 
     Raises:
         ValueError: On wrong shapes, fewer than 3 rows, or settings out of range.
@@ -80,7 +85,8 @@ def soft_darkrank(
         >>> soft_darkrank(student, teacher, alpha=1.0, beta=1.0)
         tensor(0.0594)
     """
-    _check(alpha, beta, list_length, method, num_samples, tail=tail)
+    check_alpha("soft_darkrank", alpha, target_entropy)
+    _check(beta, list_length, method, num_samples, tail=tail)
     lists = ranked_lists(
         "soft_darkrank",
         student,
@@ -89,9 +95,11 @@ def soft_darkrank(
         exclude,
         keep=None if tail else list_length,
         detach_query=detach_query,
+        everyone=alpha == "auto",
     )
-    a = darkrank_score(lists.teacher, alpha, beta, lists.present)
-    b = darkrank_score(lists.student, alpha, beta, lists.present)
+    sharpness = alpha_from_teacher(lists.everyone, beta, target_entropy) if alpha == "auto" else alpha
+    a = darkrank_score(lists.teacher, sharpness, beta, lists.present)
+    b = darkrank_score(lists.student, sharpness, beta, lists.present)
     tail_a = tail_b = None
     if list_length is not None and list_length < a.shape[1]:
         tail_a, tail_b = a[:, list_length:].logsumexp(1), b[:, list_length:].logsumexp(1)
@@ -110,10 +118,8 @@ def soft_darkrank(
     ).mean()
 
 
-def _check(
-    alpha: float, beta: float, list_length: int | None, method: str, num_samples: int, *, tail: bool
-) -> None:
-    require_positive("soft_darkrank", alpha=alpha, beta=beta, num_samples=num_samples)
+def _check(beta: float, list_length: int | None, method: str, num_samples: int, *, tail: bool) -> None:
+    require_positive("soft_darkrank", beta=beta, num_samples=num_samples)
     check_list("soft_darkrank", list_length, tail=tail)
     if method not in get_args(Method):
         raise ValueError(f"soft_darkrank needs a method of 'auto', 'exact' or 'sampled', got {method!r}")
@@ -123,7 +129,7 @@ class SoftDarkRank(RelationalLoss):
     """The module of :func:`soft_darkrank`.
 
     Args:
-        alpha: Sharpness of the score −α·d^β.
+        alpha: Sharpness of the score −α·d^β, or ``auto``.
         beta: Power of the distance.
         list_length: The teacher's nearest that make a list; None for all.
         method: ``exact``, ``sampled``, or ``auto``: exact for lists up to 20.
@@ -132,6 +138,7 @@ class SoftDarkRank(RelationalLoss):
         detach_query: Whether the query gets no gradient.
         queries: Which rows ask when the call does not say: all, or the first half of the batch as in the
             authors' code.
+        target_entropy: Blindness of the teacher's first choice, with ``auto``.
 
     Example:
         >>> import torch
@@ -144,7 +151,7 @@ class SoftDarkRank(RelationalLoss):
 
     def __init__(
         self,
-        alpha: float = 3.0,
+        alpha: Alpha = 3.0,
         beta: float = 3.0,
         list_length: int | None = None,
         method: Method = "auto",
@@ -152,9 +159,11 @@ class SoftDarkRank(RelationalLoss):
         tail: bool = False,
         detach_query: bool = False,
         queries: Asking = "all",
+        target_entropy: float = TARGET_ENTROPY,
     ) -> None:
         super().__init__()
-        _check(alpha, beta, list_length, method, num_samples, tail=tail)
+        check_alpha("soft_darkrank", alpha, target_entropy)
+        _check(beta, list_length, method, num_samples, tail=tail)
         check_asking("soft_darkrank", queries)
         self.alpha = alpha
         self.beta = beta
@@ -164,6 +173,7 @@ class SoftDarkRank(RelationalLoss):
         self.tail = tail
         self.detach_query = detach_query
         self.queries: Asking = queries
+        self.target_entropy = target_entropy
         self.splits_by_query = queries == "all"
 
     def forward(
@@ -187,13 +197,15 @@ class SoftDarkRank(RelationalLoss):
             detach_query=self.detach_query,
             queries=asking_rows(self.queries, student, queries),
             exclude=exclude,
+            target_entropy=self.target_entropy,
             generator=generator,
         )
 
     def extra_repr(self) -> str:
         """The settings."""
         return (
-            f"alpha={self.alpha}, beta={self.beta}, list_length={self.list_length}, method={self.method!r}, "
-            f"num_samples={self.num_samples}, tail={self.tail}, detach_query={self.detach_query}, "
-            f"queries={self.queries!r}"
+            f"alpha={self.alpha!r}, beta={self.beta}, list_length={self.list_length}, "
+            f"method={self.method!r}, num_samples={self.num_samples}, tail={self.tail}, "
+            f"detach_query={self.detach_query}, queries={self.queries!r}, "
+            f"target_entropy={self.target_entropy}"
         )

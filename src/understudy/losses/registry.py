@@ -82,11 +82,15 @@ def _entry(
 
 
 def _list_weight(loss: nn.Module, batch_size: int) -> float:
-    """9/(α·β·log L!): the value without any knowledge, log L! (about L·log L), weighs 1 at α = β = 3."""
+    """9/(α·β·log L!): the value without any knowledge, log L! (about L·log L), weighs 1 at α = β = 3.
+
+    An α that is read off the teacher counts as 9/β, which it is near for teachers of unit length.
+    """
     loss = cast("HardDarkRank", loss)
+    sharpness = 9 / loss.beta if isinstance(loss.alpha, str) else loss.alpha
     longest = max(2, batch_size - 1)
     length = longest if loss.list_length is None else min(loss.list_length, longest)
-    return 9 / (loss.alpha * loss.beta * math.lgamma(max(2, length) + 1))
+    return 9 / (sharpness * loss.beta * math.lgamma(max(2, length) + 1))
 
 
 def _direct_match_weight(loss: nn.Module, batch_size: int) -> float:
