@@ -1,0 +1,167 @@
+"""Gathers what the runs of the DarkRank bench wrote down into one JSON file a part, and its page."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from _darkrank_pages import page
+from _darkrank_plots import draw
+from _darkrank_published import published
+from _darkrank_speed import cpu_speeds
+from _darkrank_studies import TEACHER, points
+from _steps import Steps, say
+
+from understudy import __version__
+from understudy.files import write_json, write_text
+from understudy.study.config import slug
+
+PAPER = "DarkRank (Chen, Wang, Zhang, AAAI 2018) on Market-1501"
+Results = dict[str, Any]
+
+
+class Report:
+    """The results of a work folder.
+
+    Args:
+        work: The work folder.
+        out: Where `darkrank-PART.json`, the page and the pictures go.
+        steps: Knows how long the parts took.
+        commit: Of the code; none: asked of the checkout.
+    """
+
+    def __init__(self, work: Path, out: Path, steps: Steps, commit: str | None = None) -> None:
+        self.work, self.out, self.steps = work, out, steps
+        self.commit = commit or checked_out()
+
+    def write(self) -> None:
+        """Writes every part that is finished."""
+        parts: dict[str, Callable[[], Results | None]] = {
+            "teacher": self._teacher,
+            "curves": self._curves,
+            "table1": lambda: self._table("table1"),
+            "table3": lambda: self._table("table3"),
+            "figure3": self._figure3,
+            "beyond": lambda: self._table("beyond"),
+            "table5": self._table5,
+        }
+        for part, gather in parts.items():
+            found = gather()
+            if found is None:
+                continue
+            results = {"paper": PAPER, "part": part, "commit": self.commit, **self._facts(part), **found}
+            place = self.out / f"darkrank-{part}.json"
+            write_json(place, results)
+            write_text(place.with_suffix(".md"), page(results))
+            draw(results, self.out)
+            say(f"written: {place}")
+
+    def _facts(self, part: str) -> Results:
+        return {
+            "understudy": __version__,
+            "torch": torch.__version__,
+            "gpu_seconds": self.steps.gpu_seconds(part),
+        }
+
+    def _teacher(self) -> Results | None:
+        summaries = {name: self._read(f"{name}/summary.json") for name in ("teacher", "teacher-val")}
+        measured = {path.stem: _read(path) for path in sorted((self.work / "measured").glob("*.json"))}
+        if "teacher-reid" not in measured or not all(summaries.values()):
+            return None
+        runs: Results = {name: summary or {} for name, summary in summaries.items()}
+        return {
+            "hardware": runs["teacher"]["hardware"],
+            "seeds": [0],
+            "runs": runs,
+            "configuration": (self.work / "teacher" / "config.yaml").read_text(encoding="utf-8"),
+            "measured": {
+                name: {key: report[key] for key in ("metrics", "intervals")}
+                for name, report in measured.items()
+            },
+            "curve": self._curve(self.work / "teacher-val"),
+            "published": published(TEACHER),
+        }
+
+    def _table(self, part: str) -> Results | None:
+        study = self._read(f"market1501-{part}/results.json")
+        if study is None:
+            return None
+        return {
+            **_whose(study),
+            "published": {row["name"]: published(row["name"], part) for row in study["rows"]},
+            "study": study,
+        }
+
+    def _curves(self) -> Results | None:
+        study = self._read("market1501-curves/results.json")
+        if study is None:
+            return None
+        runs = self.work / "market1501-curves" / "runs"
+        curves = {
+            row["name"]: [self._curve(runs / slug(row["name"]) / f"seed-{seed}") for seed in row["seeds"]]
+            for row in study["rows"]
+        }
+        return {**_whose(study), "study": study, "curves": curves}
+
+    def _figure3(self) -> Results | None:
+        found = {kind: self._read(f"market1501-figure3-{kind}/results.json") for kind in ("soft", "hard")}
+        if not all(found.values()):
+            return None
+        studies: Results = {kind: study or {} for kind, study in found.items()}
+        found_points = [
+            {"kind": kind, "varied": varied, "value": value, "metrics": row["metrics"]}
+            for kind, study in studies.items()
+            for row in study["rows"]
+            for varied, value in points(kind, row["name"])
+        ]
+        return {**_whose(studies["soft"]), "points": found_points, "studies": studies}
+
+    def _table5(self) -> Results | None:
+        found = self._table("table5")
+        if found is not None:
+            found["cpu"] = cpu_speeds(self.work, found["study"])
+        return found
+
+    def _curve(self, run: Path) -> dict[str, list[float]]:
+        """The validation figures along a run, by step."""
+        lines = [
+            json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
+        evaluated = [line for line in lines if "val/map" in line]
+        return {
+            key: [line[name] for line in evaluated]
+            for key, name in (("step", "step"), ("map", "val/map"), ("cmc@1", "val/cmc@1"))
+        }
+
+    def _read(self, name: str) -> Results | None:
+        return _read(self.work / name) if (self.work / name).is_file() else None
+
+
+def checked_out() -> str | None:
+    """The commit of this checkout, or nothing where there is none."""
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None
+
+
+def _whose(study: Results) -> Results:
+    trained = {row["trained_on"] for row in study["rows"] if row.get("trained_on")}
+    return {
+        **({"commit": study["commit"]} if study.get("commit") else {}),
+        "hardware": ", ".join(sorted(trained)),
+        "seeds": study["seeds"],
+    }
+
+
+def _read(path: Path) -> Results:
+    value: Results = json.loads(path.read_text(encoding="utf-8"))
+    return value
