@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from understudy import heap
 from understudy.config import OptimConfig
 from understudy.data import Augmentation, Pixels
 from understudy.data.batches import Batch, Batches
@@ -75,6 +76,21 @@ def test_training_lowers_the_loss() -> None:
     loop(30, log_every=10, on_log=lambda step, parts, rate: seen.append(parts["loss"])).run()
     assert len(seen) == 3
     assert seen[-1] < 0.8 * seen[0]
+
+
+def test_kept_memory_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    if heap._mallopt() is None:
+        pytest.skip("this process keeps no memory")
+    seen: list[int] = []
+    kept = loop(5, log_every=1, on_log=lambda step, parts, rate: seen.append(heap._keeping))
+    kept.run()
+    assert seen == [1] * 5
+    assert heap._keeping == 0
+    monkeypatch.setattr(heap, "_mallopt", lambda: None)
+    plain = loop(5, log_every=1, on_log=lambda step, parts, rate: seen.append(heap._keeping))
+    plain.run()
+    assert seen[5:] == [0] * 5
+    assert torch.equal(weights(kept.task), weights(plain.task))
 
 
 def test_a_resumed_run_ends_at_the_same_bits() -> None:

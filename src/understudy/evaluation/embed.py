@@ -14,6 +14,7 @@ from understudy.data.items import Items
 from understudy.data.pixels import Pixels
 from understudy.errors import UserError
 from understudy.evaluation.describe import Describing
+from understudy.heap import kept_memory
 
 
 class Embeds(Protocol):
@@ -71,7 +72,7 @@ def embed_pixels(
         raise UserError(f"a {type(model).__name__} renders its images itself: flip and scales need a model")
     vectors: Tensor | None = None
     done = 0
-    with _evaluating(model), torch.no_grad():
+    with _evaluating(model), torch.no_grad(), kept_memory(device):
         if not look.plain:
             look.check(model.embed, prepare(look.seen(pixels.items(wanted[:1]).to(device))), _name(model))
         for items in pixels.parts(torch.split(wanted, batch_size)):

@@ -20,6 +20,7 @@ from understudy.data.images import plain, read_image
 from understudy.data.preprocessing import Preprocessing, decode
 from understudy.data.render import render
 from understudy.errors import UserError
+from understudy.heap import kept_memory
 from understudy.models.space import SpaceName, check_reduction
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _evaluating(model: nn.Module, device: torch.device | str | None) -> Iterator
     try:
         model.eval()
         model.to(place)
-        with torch.no_grad():
+        with torch.no_grad(), kept_memory(place):
             yield place
     finally:
         model.to(home)

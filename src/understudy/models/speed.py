@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from understudy.heap import kept_memory
 from understudy.models.embedder import Embedder
 
 
@@ -34,7 +35,7 @@ def images_per_second(
     training = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), kept_memory(device):  # as embedding does
             _timed(model, images, 2)
             repeats = max(1, int(seconds / rounds / max(1e-6, _timed(model, images, 1))))
             return batch_size * repeats / min(_timed(model, images, repeats) for _ in range(rounds))

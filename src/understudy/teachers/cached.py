@@ -10,6 +10,7 @@ from torch import Tensor
 from understudy.data.augmentation import Augmentation
 from understudy.data.items import Items
 from understudy.data.views import Views
+from understudy.heap import kept_memory
 from understudy.models.outputs import Outputs
 from understudy.teachers.protocol import Teacher, View
 
@@ -99,13 +100,14 @@ class CachedTeacher:
         """What the teacher says about every view of the rows, (n · num_views, …), views of a row together."""
         answers: dict[str, list[Tensor]] = {name: [] for name in sorted(self.supplies)}
         total, done = len(rows) * self.num_views, 0
-        for batch in self._batches(content, rows, batch_size):
-            outputs = self.teacher.outputs(batch)
-            for name, pieces in answers.items():
-                pieces.append(outputs[name].float())  # type: ignore[literal-required]
-            done += len(batch)
-            if progress is not None:
-                progress(done, total)
+        with kept_memory(rows.device):
+            for batch in self._batches(content, rows, batch_size):
+                outputs = self.teacher.outputs(batch)
+                for name, pieces in answers.items():
+                    pieces.append(outputs[name].float())  # type: ignore[literal-required]
+                done += len(batch)
+                if progress is not None:
+                    progress(done, total)
         if not len(rows):
             widths = {"embedding": self.dim, "logits": len(self.classes or ())}
             return {name: torch.empty(0, widths[name], device=rows.device) for name in answers}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from understudy.data.batches import Batch
 from understudy.errors import UserError
+from understudy.heap import kept_memory
 from understudy.models.embedder import Embedder
 from understudy.models.outputs import Outputs
 from understudy.teachers import Spent
@@ -113,10 +114,12 @@ class Loop:
         """
         self.task.train()
         copy_from_writer(self.task)
-        guard = NaNGuard(next(self.task.parameters()).device)
+        device = next(self.task.parameters()).device
+        guard = NaNGuard(device)
         take = self._taker(guard)
         try:
-            asked = self._train(take, guard, StopVote(stop))
+            with kept_memory(device):
+                asked = self._train(take, guard, StopVote(stop))
         except Spent as spent:  # teachers are asked before anything of a step has changed
             guard.check()
             self.on_checkpoint(self.step, self.state())

@@ -18,6 +18,7 @@ from understudy.data.table import TablePlan, TableWriter
 from understudy.data.table.content import content_hashes, file_states
 from understudy.data.table.plan import Dtype
 from understudy.errors import UserError
+from understudy.heap import kept_memory
 from understudy.models import Embedder
 from understudy.teachers import LiveTeacher, Teacher, open_teacher
 from understudy.teachers.identity import identity
@@ -171,18 +172,19 @@ class Answerer:
         logits: list[np.ndarray] = []
         total = 0
         useless = loaded.reasons and not self.job.skip_unreadable
-        for batch in () if useless else self._batches(loaded):
-            try:
-                outputs = self._teacher.outputs(batch)
-            finally:  # a question that came to nothing is one too
-                count = self._teacher.queries - self._told
-                self._told += count
-                total += count
-                if asked is not None and count:
-                    asked(count)
-            vectors.append(outputs["embedding"].float().cpu().numpy())
-            if self.job.logits:
-                logits.append(outputs["logits"].float().cpu().numpy())
+        with kept_memory(self._device):
+            for batch in () if useless else self._batches(loaded):
+                try:
+                    outputs = self._teacher.outputs(batch)
+                finally:  # a question that came to nothing is one too
+                    count = self._teacher.queries - self._told
+                    self._told += count
+                    total += count
+                    if asked is not None and count:
+                        asked(count)
+                vectors.append(outputs["embedding"].float().cpu().numpy())
+                if self.job.logits:
+                    logits.append(outputs["logits"].float().cpu().numpy())
         return Answers(
             loaded.items,
             np.concatenate(vectors) if vectors else np.empty((0, self.plan.dim or 0), np.float32),
