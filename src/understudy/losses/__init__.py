@@ -5,6 +5,7 @@ from __future__ import annotations
 from understudy.losses.attention import AttentionTransfer, attention_transfer
 from understudy.losses.contextual_similarity import ContextualSimilarity, contextual_similarity
 from understudy.losses.correlation_congruence import CorrelationCongruence, correlation_congruence
+from understudy.losses.darkrank_alpha import alpha_from_teacher
 from understudy.losses.darkrank_hard import HardDarkRank, hard_darkrank
 from understudy.losses.darkrank_score import darkrank_from_authors
 from understudy.losses.darkrank_soft import SoftDarkRank, soft_darkrank
@@ -90,6 +91,7 @@ __all__ = [
     "TupleContrastive",
     "Verification",
     "absolute_teacher",
+    "alpha_from_teacher",
     "attention_transfer",
     "batch_hard_triplet",
     "build_loss",
