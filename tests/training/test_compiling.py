@@ -168,9 +168,10 @@ def test_on_a_gpu_compiled_and_recorded_is_close_to_plain() -> None:
     batch = Batch(batch.items.to(device), batch.labels.to(device), batch.step)
     sentences: list[str] = []
     compilation = Compilation(compiled, sentences.append)
-    found, slopes = compilation.guarded(lambda: taken(compiled, batch))()
-    parts, gradients = taken(plain, batch)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # 1e-3 in a convolution is 1e-1 here
+        found, slopes = compilation.guarded(lambda: taken(compiled, batch))()
+        parts, gradients = taken(plain, batch)
     assert sentences == []
-    assert found == pytest.approx(parts, rel=1e-2)
+    assert found == pytest.approx(parts, rel=1e-3)
     for ours, theirs in zip(slopes, gradients, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=1e-3)
+        assert (ours - theirs).norm() <= 1e-2 * theirs.norm()
