@@ -13,19 +13,19 @@ import pytest
 import yaml
 
 from understudy.errors import UserError
-from understudy.study import read_study, runner
-from understudy.study.jobs import Job
+from understudy.study import read_study, results
+from understudy.study.job import Job
 from understudy.training.directory.results import read_run
 from understudy.training.workshop import Workshop
 
 Command = Callable[..., Any]
-CLOCK = {"images_per_second", "seconds"}
+CLOCK = {"images_per_second", "seconds", "gpu_seconds"}
 
 
 @pytest.fixture(autouse=True)
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Speed is measured elsewhere, and takes a second each time."""
-    for module in ("study.runner", "training.measuring"):
+    for module in ("study.results", "training.measuring"):
         monkeypatch.setattr(f"understudy.{module}.images_per_second", lambda _: 1234.0)
 
 
@@ -200,7 +200,7 @@ def test_a_run_that_is_not_finished_is_no_figure(study: Path, tmp_path: Path) ->
     job = Job("a run", config.run_config(config.rows[1], 0), tmp_path / "nothing")
     assert job.summary() is None
     with pytest.raises(UserError, match="is not finished: start the study again"):
-        runner._metrics(job)
+        results.metrics_of(job)
 
 
 def test_redrawing_gives_each_seed_images_of_its_own(study: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from understudy.config import DataConfig, RunConfig, parse
@@ -188,3 +191,18 @@ def test_what_cannot_be_measured_is_refused_before_training(
     with pytest.raises(UserError, match="no images in the splits 'query' and 'gallery'"):
         run_on(folder, tmp_path / "run", data=str(folder), evaluation={"split": "gallery"})
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_counts_the_time_of_all_its_starts(
+    crowd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of which only the checkpoint is left; in its first start each look at the clock takes 100 s."""
+    clock = itertools.count(0, 100)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: float(next(clock)))
+        first = run_on(crowd, tmp_path / "run", evaluation={"split": "gallery"})
+    (first.path / "summary.json").unlink()
+    value = yaml.safe_load((first.path / "config.yaml").read_text())
+    again = execute(parse(RunConfig, value, where="test"), first.path, resume=True)
+    seconds = json.loads((again.path / "summary.json").read_text())["seconds"]
+    assert 100 <= seconds < next(clock)

@@ -255,9 +255,11 @@ def test_a_teacher_has_a_row_of_its_own(
     assert row["parameters"] > 0
 
 
-def test_a_teacher_without_a_model_has_no_row(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_teacher_that_embeds_no_images_has_no_row(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workshop = Workshop()
     monkeypatch.setattr(workshop, "teacher", lambda *_: object())
     value = config(settings(teachers={"main": "somewhere"}, losses=["pkt"]))
-    with pytest.raises(UserError, match="'main' is not a model: only a model can have a row"):
+    with pytest.raises(UserError, match=r"'main' embeds no images: set teachers\.main\.clean"):
         teacher_figures(value, "main", workshop)

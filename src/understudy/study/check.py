@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from understudy.errors import UserError, suggest
@@ -30,12 +30,21 @@ def check_study(study: StudyConfig, workshop: Workshop) -> None:
     for metric in study.metrics if "metrics" in study.model_fields_set else ():
         if metric not in every:
             raise UserError(f"`metrics` has {metric!r}, which no row measures: {suggest(metric, every)}")
-    for name in {name for pair in study.tests for name in pair}:
-        if study.metrics[0] not in figures[name]:
-            raise UserError(
-                f"`tests` compares rows by the first of `metrics`, {study.metrics[0]!r}, which the row "
-                f"{name!r} does not measure: put another first"
-            )
+    for key, metrics, rows in _compared(study):
+        for metric in metrics:
+            name = next((name for name in rows if metric not in figures[name]), None)
+            if name is not None:
+                raise UserError(
+                    f"`{key}` compares rows by {metric!r}, which the row {name!r} does not measure: "
+                    "name other figures"
+                )
+
+
+def _compared(study: StudyConfig) -> Iterator[tuple[str, tuple[str, ...], list[str]]]:
+    """What compares rows, by which figures, and which rows those are."""
+    yield "tests", study.tested, sorted({name for pair in study.tests for name in pair})
+    if study.gap is not None:
+        yield "gap", study.closed, [study.gap.alone, study.gap.teacher]
 
 
 def _figures(study: StudyConfig, row: RowConfig, workshop: Workshop) -> tuple[str, ...]:

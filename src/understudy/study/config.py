@@ -38,6 +38,16 @@ class RowConfig(Section):
     choose: ChoiceConfig | None = Field(None, description="settings to pick on the validation split first")
 
 
+class GapConfig(Section):
+    """Which share of the way from one row to another each row goes: a column beside the figures."""
+
+    alone: str = Field(description="the row the way begins at, the student without a teacher")
+    teacher: str = Field(description="the row it leads to")
+    metrics: tuple[str, ...] = Field(
+        (), description="the figures it is given for; default: the first of `metrics`"
+    )
+
+
 class StudyConfig(Section):
     """Methods × seeds, one table."""
 
@@ -53,6 +63,10 @@ class StudyConfig(Section):
     tests: tuple[tuple[str, str], ...] = Field(
         (), description="pairs of rows, the second expected ahead, compared seed by seed"
     )
+    tests_metrics: tuple[str, ...] = Field(
+        (), description="the figures they are compared by; default: the first of `metrics`"
+    )
+    gap: GapConfig | None = Field(None, description="the share of a gap that each row closes; default: none")
 
     @model_validator(mode="after")
     def _names(self) -> StudyConfig:
@@ -79,6 +93,22 @@ class StudyConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _gap(self) -> StudyConfig:
+        if self.gap is None:
+            return self
+        trained = [row.name for row in self.rows if row.teacher is None]
+        if self.gap.alone not in trained:
+            raise ValueError(
+                f"gap.alone {self.gap.alone!r} is no row that is trained: {suggest(self.gap.alone, trained)}"
+            )
+        others = [row.name for row in self.rows if row.name != self.gap.alone]
+        if self.gap.teacher not in others:
+            raise ValueError(
+                f"gap.teacher {self.gap.teacher!r} is no other row: {suggest(self.gap.teacher, others)}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _seeds(self) -> StudyConfig:
         seeds = self.seed_list
         if not seeds or len(set(seeds)) < len(seeds):
@@ -100,6 +130,16 @@ class StudyConfig(Section):
     def seed_list(self) -> tuple[int, ...]:
         """The seeds, written out."""
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+
+    @property
+    def tested(self) -> tuple[str, ...]:
+        """The figures that rows are compared by."""
+        return self.tests_metrics or self.metrics[:1]
+
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """The figures whose gap is given."""
+        return () if self.gap is None else self.gap.metrics or self.metrics[:1]
 
     def run_config(self, row: RowConfig, seed: int, *overrides: Mapping[str, Any]) -> RunConfig:
         """The resolved configuration of one run.

@@ -2,85 +2,102 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from understudy.config import RunConfig, first_difference, parse, read_yaml
+from understudy.config import RunConfig, parse
 from understudy.errors import UserError
+from understudy.study.devices import gpus_of, see_only
+from understudy.study.job import Job
+from understudy.study.spending import Spending
+from understudy.training.device import find_device
 from understudy.training.progress import Reporter
 from understudy.training.run import execute
 from understudy.training.signals import Stopped, listening
 from understudy.training.workshop import Workshop
 
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a study.
-
-    Attributes:
-        title: What a person is told.
-        config: Its resolved configuration.
-        out: Its run directory.
-    """
-
-    title: str
-    config: RunConfig
-    out: Path
-
-    def summary(self) -> dict[str, Any] | None:
-        """What the finished run wrote down, or None.
-
-        Raises:
-            UserError: The run that is finished there is another one.
-        """
-        file = self.out / "summary.json"
-        if not file.is_file():
-            return None
-        changed = first_difference(read_yaml(self.out / "config.yaml"), self.config.model_dump(mode="json"))
-        if changed is not None:
-            raise UserError(
-                f"{str(self.out)!r} holds a run with another {changed!r}: remove it, or pass another --out"
-            )
-        summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return summary
+_NAMED = 3
 
 
-def run_jobs(jobs: Sequence[Job], *, workers: int, workshop: Workshop, reporter: Reporter) -> None:
-    """Runs what is not finished yet.
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    workers: int,
+    workshop: Workshop,
+    reporter: Reporter,
+    spending: Spending,
+    devices: Sequence[str] | None = None,
+) -> None:
+    """Runs what is not finished yet. A run that fails does not keep the others from being finished.
 
     Args:
         jobs: The runs.
         workers: How many to run at a time; more than one runs them in processes of their own.
         workshop: Holds the images and teachers that runs in this process share.
         reporter: Told what is under way.
+        spending: Counts the time of the GPUs.
+        devices: The GPUs to share the runs out to, such as ``cuda:0``; None: all that can be seen.
+
+    Raises:
+        UserError: Some runs failed; the sentence names the first.
+        Stopped: SIGINT or SIGTERM came; the runs under way have written checkpoints.
     """
     waiting = [job for job in jobs if job.summary() is None]
     if len(waiting) < len(jobs):
         reporter.say(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are finished already")
-    if workers <= 1 or len(waiting) <= 1:
-        for number, job in enumerate(waiting, 1):
-            reporter.say(f"[{number}/{len(waiting)}] {job.title}")
-            execute(job.config, job.out, resume=True, workshop=workshop, reporter=reporter)
+    if not waiting:
+        return
+    gpus = gpus_of([job.config for job in waiting], devices)
+    workers = min(len(waiting), workers if devices is None else max(workers, len(gpus)))
+    if workers == 1 and devices is None:
+        on_gpu = find_device(waiting[0].config.device).type == "cuda"
+        with spending.on(gpus=int(on_gpu)):
+            _one_by_one(waiting, workshop, reporter, spending)
         return
     for job in waiting:
         workshop.dataset(job.config.data)  # drawn once, into the cache that the workers read
+    used = gpus[:workers]
+    with spending.on(gpus=len(used) or sum(job.config.device.startswith("cuda") for job in waiting[:1])):
+        _side_by_side(waiting, workers, used, reporter, spending)
+
+
+def _one_by_one(jobs: Sequence[Job], workshop: Workshop, reporter: Reporter, spending: Spending) -> None:
+    failures = _Failures(len(jobs), reporter)
+    for number, job in enumerate(jobs, 1):
+        reporter.say(f"[{number}/{len(jobs)}] {job.title}")
+        try:
+            execute(job.config, job.out, resume=True, workshop=workshop, reporter=reporter)
+        except UserError as error:
+            failures.add(job.title, error)
+        spending.note()
+    failures.end()
+
+
+def _side_by_side(
+    jobs: Sequence[Job], workers: int, gpus: tuple[int, ...], reporter: Reporter, spending: Spending
+) -> None:
     threads = max(1, (os.cpu_count() or 1) // workers)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(threads,)) as pool:
+    places: SimpleQueue[int | None] = context.SimpleQueue()
+    for number in range(workers):
+        places.put(gpus[number % len(gpus)] if gpus else None)
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_begin, initargs=(threads, places)
+    ) as pool:
         futures = {
-            pool.submit(_work, job.config.model_dump(mode="json"), str(job.out)): job.title for job in waiting
+            pool.submit(_work, job.config.model_dump(mode="json"), str(job.out)): job.title for job in jobs
         }
         try:
-            _watch(futures, reporter)
+            _watch(futures, reporter, spending.note)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # nothing new begins
             for process in multiprocessing.active_children():
@@ -88,26 +105,77 @@ def run_jobs(jobs: Sequence[Job], *, workers: int, workshop: Workshop, reporter:
             raise
 
 
-def _watch(futures: dict[Future[None], str], reporter: Reporter) -> None:
-    """Says which runs are finished; raises what a run raised, and `Stopped` when a stop is asked for."""
+def _watch(futures: dict[Future[None], str], reporter: Reporter, note: Callable[[], None]) -> None:
+    """Says which runs are finished and which failed; raises `Stopped` when a stop is asked for."""
     pending, done = set(futures), 0
+    failures = _Failures(len(futures), reporter)
     with listening() as request:
         while pending:
-            finished, pending = wait(pending, return_when=FIRST_EXCEPTION, timeout=0.5)
-            for future in finished:
-                future.result()
-                done += 1
-                reporter.say(f"[{done}/{len(futures)}] {futures[future]}")
+            running = [futures[future] for future in pending if future.running()]
+            finished, pending = wait(pending, return_when=FIRST_COMPLETED, timeout=0.5)
             if request.signal is not None:
                 raise Stopped(f"stopped by {request.signal} with {done} of {len(futures)} runs finished")
+            for future in finished:
+                try:
+                    future.result()
+                except Stopped:
+                    raise
+                except BrokenProcessPool:
+                    raise UserError(
+                        f"a process was killed, perhaps for want of memory, during one of: "
+                        f"{_few(running)}: start the study again with fewer --jobs, finished runs are kept"
+                    ) from None
+                except Exception as error:  # noqa: BLE001 (whatever it was, it is named in the end)
+                    failures.add(futures[future], error)
+                else:
+                    done += 1
+                    reporter.say(f"[{done}/{len(futures)}] {futures[future]}")
+            if finished:
+                note()
+    failures.end()
+
+
+class _Failures:
+    """Which runs failed, said at once and again at the end."""
+
+    def __init__(self, total: int, reporter: Reporter) -> None:
+        self._total = total
+        self._reporter = reporter
+        self._errors: dict[str, Exception] = {}
+
+    def add(self, title: str, error: Exception) -> None:
+        self._errors[title] = error
+        self._reporter.say(f"failed: {title}: {_sentence(error)}")
+
+    def end(self) -> None:
+        """Raises if there were any."""
+        if not self._errors:
+            return
+        title, error = next(iter(self._errors.items()))
+        others = f" (failed too: {_few(list(self._errors)[1:])})" if len(self._errors) > 1 else ""
+        raise UserError(
+            f"{len(self._errors)} of {self._total} runs failed, the others are kept; {title}: "
+            f"{_sentence(error)}{others}"
+        ) from error
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+
+
+def _few(titles: Sequence[str]) -> str:
+    return "; ".join(titles[:_NAMED]) + ("; …" if len(titles) > _NAMED else "")
 
 
 _workshop = Workshop()
 
 
-def _begin(threads: int) -> None:
-    """Prepares a worker: its share of the processors; a stop between two runs ends it quietly."""
+def _begin(threads: int, places: SimpleQueue[int | None]) -> None:
+    """Prepares a worker: its share of the processors, its GPU; a stop between two runs ends it quietly."""
     torch.set_num_threads(threads)
+    gpu = places.get()
+    if gpu is not None:
+        see_only(gpu)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

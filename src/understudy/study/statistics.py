@@ -80,3 +80,27 @@ def paired_test(first: str, second: str, metric: str, a: Sequence[float], b: Seq
         return PairedTest(first, second, metric, mean, t, p, len(a))
     result = ttest_rel(b, a)
     return PairedTest(first, second, metric, mean, float(result.statistic), float(result.pvalue), len(a))
+
+
+def gap_closed(row: Sequence[float], alone: Sequence[float], teacher: Sequence[float]) -> list[float] | None:
+    """Which share of the way from the student alone to its teacher a row goes, for each seed.
+
+    (row − alone) / (teacher − alone), the numerator seed by seed, the denominator of the means: so the mean
+    is the share that the means say, and the spread that of the differences.
+
+    Args:
+        row: The row's figures, in the order of the seeds.
+        alone: The student's without a teacher, for the same seeds.
+        teacher: The teacher's, of however many seeds.
+
+    Returns:
+        One value for each seed; None where the teacher is not ahead, so that there is no gap.
+
+    Example:
+        >>> [round(share, 2) for share in gap_closed([0.6, 0.7], [0.5, 0.5], [0.9])]
+        [0.25, 0.5]
+    """
+    start, end = mean_and_deviation(alone)[0], mean_and_deviation(teacher)[0]
+    if end <= start:
+        return None
+    return [(ours - theirs) / (end - start) for ours, theirs in zip(row, alone, strict=True)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from understudy.study.statistics import mean_and_deviation
+from understudy.training.protocols import in_words
 
 
 def to_markdown(results: Mapping[str, Any]) -> str:
@@ -18,20 +19,23 @@ def to_markdown(results: Mapping[str, Any]) -> str:
         A heading, the table, the paired tests and how it was measured.
     """
     metrics: Sequence[str] = results["metrics"]
+    gaps = sorted({name for row in results["rows"] for name in row.get("gap") or ()})
     head = ["", "parameters", "MACs", f"{results['device']} images/s", *(_title(name) for name in metrics)]
+    head += [f"{_title(name)}, gap closed" for name in gaps]
     lines = [f"# {results['study']}", ""]
     if results["about"]:
         lines += [results["about"], ""]
     lines += [_line(head), _line(["---", *["--:"] * (len(head) - 1)])]
     for row in results["rows"]:
         figures = [_figure(row["metrics"].get(name)) for name in metrics]
+        figures += [_figure((row.get("gap") or {}).get(name)) for name in gaps]
         lines.append(
             _line(
                 [
                     row["name"],
                     _thousands(row["parameters"]),
                     _thousands(row["macs"]),
-                    f"{row['images_per_second']:,.0f}",
+                    _speed(row["images_per_second"]),
                     *figures,
                 ]
             )
@@ -65,9 +69,22 @@ def to_markdown(results: Mapping[str, Any]) -> str:
 def _caption(results: Mapping[str, Any]) -> str:
     seeds = max(len(next(iter(row["metrics"].values()), [])) for row in results["rows"])
     spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    where = in_words(results["split"])
+    sentences = [f"Figures in percent on {where}, {spread}; speed of one process on {results['hardware']}."]
+    trained = sorted({row["trained_on"] for row in results["rows"] if row.get("trained_on")})
+    if trained:
+        sentences.append(f"Trained on {', '.join(trained)}{_hours(results.get('gpu_seconds'))}.")
+    commit = results.get("commit")
+    version = f"understudy {results['version']}"
+    sentences.append(f"{version}, commit {commit[:10]}." if commit else f"{version}.")
+    return " ".join(sentences)
+
+
+def _hours(gpu_seconds: float | None) -> str:
+    if not gpu_seconds:
+        return ""
     return (
-        f"Figures in percent on the {results['split']} split, {spread}; speed of one process on "
-        f"{results['hardware']}. understudy {results['version']}."
+        f", {gpu_seconds / 3600:.1f} GPU hours" if gpu_seconds >= 3600 else f", {gpu_seconds:.0f} GPU seconds"
     )
 
 
@@ -82,7 +99,13 @@ def _figure(values: Sequence[float] | None) -> str:
     return f"{mean:.1f}" if len(values) == 1 else f"{mean:.1f} ± {deviation:.1f}"
 
 
-def _thousands(count: float) -> str:
+def _speed(images_per_second: float | None) -> str:
+    return "–" if images_per_second is None else f"{images_per_second:,.0f}"
+
+
+def _thousands(count: float | None) -> str:
+    if count is None:
+        return "–"
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -90,6 +113,18 @@ def _thousands(count: float) -> str:
 
 
 def _title(metric: str) -> str:
+    """A figure's name in the field's words.
+
+    Example:
+        >>> [_title(name) for name in ("cmc@1", "map@r", "multi/map", "asymmetric/recall@1", "dim16/minp")]
+        ['rank-1', 'MAP@R', 'multi-query mAP', 'asymmetric Recall@1', 'dim 16 mINP']
+    """
+    where, _, name = metric.rpartition("/")
+    where = {"multi": "multi-query ", "": ""}.get(where, where.replace("dim", "dim ") + " ")
+    name, _, cut = name.partition("@")
+    if name == "cmc":
+        return f"{where}rank-{cut}"
+    if not cut:
+        return where + {"map": "mAP", "minp": "mINP", "r_precision": "R-precision"}.get(name, name)
     names = {"recall": "Recall", "map": "MAP", "neighbour_overlap": "neighbour overlap"}
-    name, _, cut = metric.partition("@")
-    return f"{names.get(name, name)}@{cut.upper()}" if cut else names.get(name, name)
+    return f"{where}{names.get(name, name)}@{cut.upper()}"

@@ -7,16 +7,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from understudy.config import RunConfig
+from understudy.config import RunConfig, TeacherConfig
 from understudy.data import Pixels
+from understudy.data.items import Items
 from understudy.errors import UserError, suggest
 from understudy.evaluation import Describing, Report
 from understudy.evaluation.rows import Vectors
 from understudy.models import count_macs, count_parameters
 from understudy.models.embedder import Embedder
 from understudy.models.speed import images_per_second
-from understudy.teachers import LiveTeacher
+from understudy.teachers import LiveTeacher, TableTeacher
+from understudy.teachers.joining import judges
 from understudy.training.degraded import student_sees
+from understudy.training.device import find_device
 from understudy.training.figures import measurable
 from understudy.training.judging import judges_of
 from understudy.training.processes import distributed
@@ -77,37 +80,81 @@ def teacher_figures(config: RunConfig, name: str, workshop: Workshop) -> tuple[s
     """The figures of a teacher's own row in a study.
 
     Raises:
-        UserError: There is no such teacher, it is not a model whose size could be measured, or there is
+        UserError: There is no such teacher, it says nothing of the images that are measured, or there is
             nothing to measure.
     """
     if name not in config.teachers:
         raise UserError(f"there is no teacher named {name!r}: {suggest(name, config.teachers)}")
-    if not isinstance(workshop.teacher(config.teachers[name], _CPU), LiveTeacher):
-        raise UserError(f"the teacher {name!r} is not a model: only a model can have a row of its own")
     split = final_split(config, workshop)
-    parts = parts_of(workshop.dataset(config.data), split)
-    return tuple(name for names in measurable(parts, split, with_teacher=True) for name in names)
+    known = _known(config, name, workshop, parts_of(workshop.dataset(config.data), split))
+    return tuple(name for names in measurable(known, split, with_teacher=True) for name in names)
 
 
 def measure_teacher(config: RunConfig, name: str, workshop: Workshop, reporter: Reporter) -> dict[str, Any]:
-    """A teacher's own figures, in the form of a study's row; `teacher_figures` says what is refused."""
+    """A teacher's own row of a study: its figures, and its size where it is a model.
+
+    Its vectors come from where students are measured beside it: its ``clean`` table, or itself on the study's
+    device.
+
+    Args:
+        config: The study's configuration.
+        name: The teacher.
+        workshop: Opens it.
+        reporter: Shown the progress.
+
+    Raises:
+        UserError: As `teacher_figures`.
+    """
     teacher_figures(config, name, workshop)
-    teacher = workshop.teacher(config.teachers[name], _CPU)
-    assert isinstance(teacher, LiveTeacher)
+    teacher, device = config.teachers[name], find_device(config.device)
     dataset, split = workshop.dataset(config.data), final_split(config, workshop)
-    splits = splits_of(parts_of(dataset, split))
-    pixels = workshop.pixels(config.data, [teacher.model.preprocessing], splits, _CPU, reporter)
-    parts = _readable(parts_of(dataset, split), pixels)
-    rows = torch.from_numpy(_rows(parts))
-    embeddings = workshop.embeddings(config.teachers[name], pixels, rows, config.evaluation.batch_size)
-    vectors = Vectors(rows.numpy(), embeddings)
+    parts = _known(config, name, workshop, parts_of(dataset, split))
+    judge = workshop.judge(teacher, config.data, device)
+    if isinstance(judge, TableTeacher):
+        rows = torch.from_numpy(_rows(parts)).to(device)
+        embeddings = judge.embed(Items(rows, None))
+    else:
+        reader: Any = getattr(judge, "preprocessing", None)  # it has one: `_known` has seen to it
+        pixels = workshop.pixels(config.data, [reader], splits_of(parts), device, reporter)
+        parts = _readable(parts, pixels)
+        rows = torch.from_numpy(_rows(parts)).to(device)
+        size = config.evaluation.batch_size
+        embeddings = workshop.clean_embeddings(teacher, config.data, pixels, rows, size)
+    vectors = Vectors(rows.cpu().numpy(), embeddings)
     report = report_of(parts, vectors, vectors)
+    return {"metrics": {name: [value] for name, value in report.metrics.items()}, **_size(teacher, workshop)}
+
+
+def _size(config: TeacherConfig, workshop: Workshop) -> dict[str, Any]:
+    """What a teacher costs, measured on the CPU; unknown of one that is no model."""
+    teacher = workshop.teacher(config, _CPU)
+    if not isinstance(teacher, LiveTeacher):
+        return {"parameters": None, "macs": None, "images_per_second": None}
     return {
-        "metrics": {metric: [value] for metric, value in report.metrics.items()},
         "parameters": count_parameters(teacher.model),
         "macs": count_macs(teacher.model),
         "images_per_second": images_per_second(teacher.model),
     }
+
+
+def _known(config: RunConfig, name: str, workshop: Workshop, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Those of the protocols whose images a teacher can say something about.
+
+    Raises:
+        UserError: It cannot even of the first, or embeds no images.
+    """
+    judge = workshop.judge(config.teachers[name], config.data, find_device(config.device))
+    if not isinstance(judge, TableTeacher) and getattr(judge, "preprocessing", None) is None:
+        raise UserError(
+            f"the teacher {name!r} embeds no images: set teachers.{name}.clean to a table of its vectors"
+        )
+    known = tuple(part for part in parts if judges(judge, part.plan.images))
+    if parts[0] not in known:
+        raise UserError(
+            f"the table of the teacher {name!r} holds no clean images of all that are measured: set "
+            f"teachers.{name}.clean to a table that does, written by `understudy embed` without --views"
+        )
+    return known
 
 
 def _readable(parts: tuple[Part, ...], pixels: Pixels) -> tuple[Part, ...]:

@@ -84,7 +84,7 @@ def _execute(config: RunConfig, out: Path, resume: bool, workshop: Workshop, rep
         claiming()  # only now, so that a mistake leaves nothing behind
         if not distributed.is_writer():
             torch.manual_seed(config.seed + distributed.rank() * 1_000_003)  # dropout of its own
-        records = Records(config, parts, out, reporter)
+        records = Records(config, parts, out, reporter, started=started)
         loop = _loop(config, parts, records, reporter)
         state = records.last_state() if resume else None
         if state is not None:
@@ -104,7 +104,7 @@ def _execute(config: RunConfig, out: Path, resume: bool, workshop: Workshop, rep
                 f"{error}: lower optim.lr or set optim.clip; the last good checkpoint is in "
                 f"{str(out / 'checkpoints')!r}"
             ) from None
-        return _finish(config, parts, records, out, started)
+        return _finish(config, parts, records, out)
 
 
 def _loop(config: RunConfig, parts: Parts, records: Records, reporter: Reporter) -> Loop:
@@ -136,7 +136,7 @@ def _loop(config: RunConfig, parts: Parts, records: Records, reporter: Reporter)
     )
 
 
-def _finish(config: RunConfig, parts: Parts, records: Records, out: Path, started: float) -> Run:
+def _finish(config: RunConfig, parts: Parts, records: Records, out: Path) -> Run:
     student = records.model
     records.best.restore([student, *parts.beside()])
     report = parts.evaluate(student, parts.final_split)
@@ -155,7 +155,7 @@ def _finish(config: RunConfig, parts: Parts, records: Records, out: Path, starte
             "batch_size": parts.batch_size,
             "images": parts.images,
             "teacher_queries": questions,
-            "seconds": round(time.monotonic() - started, 1),
+            "seconds": round(records.seconds, 1),
             "torch": torch.__version__,
             "device": str(device),
             "hardware": hardware(device),

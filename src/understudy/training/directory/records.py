@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,16 @@ class Records:
         parts: What the run is made of.
         out: Its directory.
         reporter: Told about the progress.
+        started: When this process began with it, by ``time.monotonic``.
 
     Attributes:
         best: The best weights so far, where the configuration asks for them.
         average: The moving average of the student's weights, where it asks for that.
     """
 
-    def __init__(self, config: RunConfig, parts: Parts, out: Path, reporter: Reporter) -> None:
+    def __init__(
+        self, config: RunConfig, parts: Parts, out: Path, reporter: Reporter, *, started: float
+    ) -> None:
         self.best = Best(config.evaluation.keep == "best")
         self.average: MovingAverage[Embedder] | None = (
             MovingAverage(parts.task.student, config.ema) if config.ema else None
@@ -42,6 +46,13 @@ class Records:
         self._checkpoints = out / "checkpoints"
         self._journal = Journal(out / "metrics.jsonl")
         self._reporter = reporter
+        self._started = started
+        self._before = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken; of what a kill has lost, the time up to the last checkpoint."""
+        return self._before + time.monotonic() - self._started
 
     @property
     def model(self) -> Embedder:
@@ -68,6 +79,7 @@ class Records:
             "sampler": self._parts.sampler.state_dict(),
             "data": self._parts.mark,
             "questions": self._parts.questions.state_dict(),
+            "seconds": self.seconds,
         }
         distributed.once(
             lambda: save_checkpoint(self._checkpoints, step, whole, keep=self._config.keep_checkpoints)
@@ -83,6 +95,7 @@ class Records:
         if state is None:
             return None
         refuse_other_images(state.get("data"), self._parts.mark, self._config.data.source)
+        self._before = state.get("seconds", 0.0)
         self.best.load_state(state["best"])
         self._parts.sampler.load_state_dict(state.get("sampler", {}))
         self._parts.questions.load_state_dict(state.get("questions", {}))
