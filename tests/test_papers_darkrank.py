@@ -12,7 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from understudy.losses import build_loss
 from understudy.study import read_study
@@ -173,26 +175,25 @@ def study_results(**more: Any) -> dict[str, Any]:
     study = {
         "about": "About.",
         "rows": [row("student alone", [0.3, 0.5], 1), row("KD", [0.5, 0.7], 2), row("PKT", [0.4, 0.4], 0)],
-        "tests": [test],
         "seeds": [0, 1],
-        **more,
     }
     return {
+        **study,
+        "tests": [test],
         "part": "table1",
         "commit": "0123456789abcdef",
         "hardware": "a machine",
         "gpu_seconds": 90.0,
         "understudy": "1",
         "torch": "2",
-        "seeds": [0, 1],
-        "study": study,
+        **more,
     }
 
 
 def test_the_page_puts_the_published_figures_beside_ours(module: Callable[[str], ModuleType]) -> None:
     results = study_results()
     published = module("_darkrank_published").published
-    results["published"] = {row["name"]: published(row["name"]) for row in results["study"]["rows"]}
+    results["published"] = {row["name"]: published(row["name"]) for row in results["rows"]}
     page = module("_darkrank_pages").page(results)
     assert "|  | mAP | paper | rank-1 | paper |" in page  # no column that no row measures
     assert "| student alone | 40.0 ± 14.1 | 58.1 | 40.0 ± 14.1 | 80.3 |" in page
@@ -202,6 +203,30 @@ def test_the_page_puts_the_published_figures_beside_ours(module: Callable[[str],
     assert "At an end of what was tried: KD; PKT." in page
     assert "2 minutes of GPU time for this part" in page
     assert "at 0123456789ab, torch 2" in page
+
+
+def test_tables_are_joined_and_gaps_are_those_to_the_student_alone(
+    module: Callable[[str], ModuleType],
+) -> None:
+    def row(name: str, values: list[float]) -> dict[str, Any]:
+        return {"name": name, "seeds": list(range(len(values))), "metrics": {"map": values}}
+
+    joining = module("_darkrank_joining")
+    first = {"rows": [{**row("teacher", [0.9]), "seeds": []}, row("student alone", [0.5, 0.7])]}
+    more = {"rows": [row("KD", [0.6, 0.8]), row("PKT", [0.4, 0.7])]}
+    rows = joining.joined([more], [first])
+    assert [one["name"] for one in rows] == ["KD", "PKT"]
+    assert rows[0]["gap"]["map"]["values"] == pytest.approx([0.25, 0.5])  # 0.1 of 0.4, 0.1 of 0.2
+    assert rows[1]["gap"]["map"]["mean"] == pytest.approx(-0.125)
+    assert joining.joined([more])[0]["gap"] == {}
+    every = joining.joined([first, more])
+    assert [one["name"] for one in every] == ["teacher", "student alone", "KD", "PKT"]
+    assert every[1]["gap"] == {}
+    pairs = [("student alone", "PKT"), ("student alone", "no such row"), ("teacher", "KD")]
+    (test,) = joining.tests(every, pairs)
+    assert (test["second"], test["metric"], test["seeds"]) == ("PKT", "map", 2)
+    assert test["difference"] == pytest.approx(-0.05)
+    assert test["t"] == pytest.approx(-1.0)  # -0.1 and 0: the mean over its standard error
 
 
 def test_without_labels_the_paper_has_fitnet_alone(module: Callable[[str], ModuleType]) -> None:
@@ -217,9 +242,126 @@ def test_the_usual_point_lies_on_every_curve_of_figure_3(module: Callable[[str],
         study = rows.studies()[f"market1501-figure3-{kind}"]
         found = [point for row in study["rows"] for point in rows.points(kind, row["name"])]
         assert len(set(found)) == len(found)
-        for varied, count in (("alpha", 7), ("beta", 5), ("weight x", 5)):
+        for varied, count in (("alpha", 7), ("beta", 5), ("weight x", 5), ("beta 1, entropy", 5)):
             assert sum(point[0] == varied for point in found) == count
         args = {row["name"]: row["config"]["losses"][0] for row in study["rows"]}
         assert args["alpha 5"]["args"]["alpha"] == 5
         assert args["alpha 5"]["args"]["beta"] == 3
         assert args["weight x 5"]["weight"] == pytest.approx(5 * args["usual"]["weight"], rel=0.05)
+
+
+def test_the_docs_page_is_current(module: Callable[[str], ModuleType]) -> None:
+    del module
+    assert importlib.import_module("write_page").main(["--check"]) == 0
+
+
+def test_the_docs_page_takes_what_is_measured_and_else_what_is_published(
+    module: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    writer = importlib.import_module("write_page")
+    results = {**study_results(), "published": {}}
+    assert module("_darkrank_pages")
+    (tmp_path / "darkrank-table1.json").write_text(json.dumps(results))
+    places = "<!-- table3 -->\n<!-- end -->\n<!-- beyond -->\n<!-- end -->"
+    text = f"a\n<!-- table1 -->\nold\n<!-- end -->\nb\n{places}"
+    filled = writer.filled(text, tmp_path)
+    assert "old" not in filled
+    assert "| KD − student alone | mAP | +20.0 |" in filled
+    assert "| FitNet | 64.0 | 83.4 | 72.4 | 88.6 |" in filled.split("b\n")[1]
+    assert filled.count("Not measured here yet.") == 2
+    assert writer.filled(filled, tmp_path) == filled
+    with pytest.raises(ValueError, match="tabel1"):
+        writer.filled(text.replace("table1", "tabel1"), tmp_path)
+
+
+def draw_market(root: Path) -> Path:
+    """Market-1501's layout with patterns in place of persons: 15 identities to learn from, 4 to find."""
+    generator = np.random.default_rng(0)
+
+    def draw(folder: str, identity: int, camera: int, number: int) -> None:
+        y, x = np.mgrid[:32, :16] / 16
+        wave = np.sin(2 * np.pi * (1 + identity % 3) * (x * np.cos(identity) + y * np.sin(identity)))
+        noisy = 127 + 90 * wave[..., None] + generator.normal(0, 60, (32, 16, 3))
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+        image.save(root / folder / f"{identity:04d}_c{camera}s1_{number:06d}_00.jpg")
+
+    for identity in range(1, 16):
+        for place in range(4):
+            draw("bounding_box_train", identity, 1 + place % 2, place)
+    for identity in range(20, 24):
+        draw("query", identity, 1, 0)
+        for camera in (1, 2, 3):
+            draw("bounding_box_test", identity, camera, 1)
+        draw("gt_bbox", identity, 1, 0)
+    draw("bounding_box_test", 0, 2, 1)
+    return root
+
+
+def a_few_rows(studies: dict[str, Any], wanted: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+    """The studies with some of their rows, each with the first of its candidates."""
+    for name, names in wanted.items():
+        study = studies[f"market1501-{name}"]
+        study["rows"] = [row for row in study["rows"] if row["name"] in names]
+        study["tests"] = [pair for pair in study["tests"] if set(pair) <= set(names)]
+        for row in study["rows"]:
+            if "choose" in row:
+                row["choose"]["among"] = row["choose"]["among"][:1]
+    return studies
+
+
+@pytest.mark.slow
+def test_a_tiny_bench_from_start_to_end(
+    bench: ModuleType,
+    module: Callable[[str], ModuleType],
+    command: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every part, its results and its page; the second start runs nothing."""
+    rows = module("_darkrank_studies")
+    wanted = {
+        "curves": tuple(row["name"] for row in rows.curves()["rows"][::4]),
+        "table1": (rows.TEACHER, rows.ALONE, rows.KD_SOFT),
+        "table1-more": (rows.TEACHER, rows.KD + rows.SCRATCH),
+        "table3": (rows.TEACHER, rows.FITNET),
+        "figure3-soft": (rows.USUAL, "alpha 5"),
+        "figure3-hard": (rows.USUAL, "list 8"),
+        "beyond": (rows.TEACHER, "similarity KL"),
+        "table5": (rows.TEACHER, f"EfficientNet-Lite0, 128×64, {rows.KD_SOFT}"),
+    }
+    monkeypatch.setattr(bench, "studies", lambda: a_few_rows(rows.studies(), wanted))
+    monkeypatch.setattr(module("_darkrank_speed"), "images_per_second", lambda *_, **__: 5.0)
+    monkeypatch.setattr("understudy.study.results.images_per_second", lambda _: 7.0)
+    calls: list[str] = []
+
+    def run(self: Any, commands: list[tuple[str, ...]]) -> list[int]:
+        monkeypatch.chdir(self.work)
+        for words in commands:
+            calls.append(words[0])
+            done = command(*words)
+            assert done.status == 0, done.err
+        return [0] * len(commands)
+
+    monkeypatch.setattr(module("_steps").Steps, "_run", run)
+    out, work = tmp_path / "out", tmp_path / "work"
+    data = draw_market(tmp_path / "market")
+    words = ["--quick", "--data", data, "--work", work, "--out", out, "--device", "cpu", "--seeds", "1"]
+    assert bench.main([str(word) for word in words]) == 0
+    assert calls == ["prepare", *["train"] * 2, *["embed"] * 4, *["evaluate"] * 6, *["compare"] * 8]
+    parts = {path.stem.removeprefix("darkrank-"): json.loads(path.read_text()) for path in out.glob("*.json")}
+    assert set(parts) == set(bench.PARTS) - {"table1-more"}  # which stands in the table of table1
+    names = [row["name"] for row in parts["table1"]["rows"]]
+    assert names == [rows.TEACHER, rows.ALONE, rows.KD_SOFT, rows.KD + rows.SCRATCH]
+    alone = parts["table1"]["rows"][1]
+    assert {"map", "cmc@1", "multi/map", "asymmetric/map", "neighbour_overlap@10"} <= set(alone["metrics"])
+    assert parts["table5"]["cpu"]["images_per_second"][rows.TEACHER] == 5
+    assert [point["varied"] for point in parts["figure3"]["points"]].count("alpha") == 3
+    assert {path.stem for path in out.glob("*.svg")} == {
+        f"darkrank-{part}" for part in ("teacher", "curves", "figure3")
+    }
+    first = {path: path.read_bytes() for path in out.iterdir()}
+    calls.clear()
+    assert bench.main([str(word) for word in words]) == 0
+    assert not calls
+    assert {path: path.read_bytes() for path in out.iterdir()} == first

@@ -51,21 +51,19 @@ def body(results: Results) -> str:
 
 
 def _study(results: Results) -> Iterator[str]:
-    study = results["study"]
-    yield study["about"]
+    yield results["about"]
     yield _beside(results)
-    yield _further(study)
+    yield _further(results)
     yield from _compared(results)
-    yield from _chosen(study)
+    yield from _chosen(results)
 
 
 def _beside(results: Results) -> str:
     """Ours, and what was printed, in turn."""
-    study = results["study"]
-    columns = [name for name in COLUMNS if any(name in row["metrics"] for row in study["rows"])]
+    columns = [name for name in COLUMNS if any(name in row["metrics"] for row in results["rows"])]
     head = ["", *(word for name in columns for word in (TITLES[name], "paper"))]
     rows = []
-    for row in study["rows"]:
+    for row in results["rows"]:
         printed = results["published"].get(row["name"], {})
         cells = (
             cell
@@ -73,10 +71,10 @@ def _beside(results: Results) -> str:
             for cell in (_figure(row["metrics"].get(name)), _number(printed.get(name)))
         )
         rows.append([row["name"], *cells])
-    return _table(head, rows)
+    return table(head, rows)
 
 
-def _further(study: Results) -> str:
+def _further(results: Results) -> str:
     """What the paper does not measure, and the weights that were chosen."""
     rows = [
         [
@@ -85,17 +83,16 @@ def _further(study: Results) -> str:
             _gap(row),
             _settings(row["chosen"]["settings"]) if row.get("chosen") else "",
         ]
-        for row in study["rows"]
+        for row in results["rows"]
     ]
-    return _table(["", *(TITLES[name] for name in _FURTHER), "gap closed (mAP)", "chosen"], rows)
+    return table(["", *(TITLES[name] for name in _FURTHER), "gap closed (mAP)", "chosen"], rows)
 
 
 def _compared(results: Results) -> Iterator[str]:
-    tests = results["study"]["tests"]
-    if not tests:
+    if not results["tests"]:
         return
     rows = []
-    for test in tests:
+    for test in results["tests"]:
         printed = [
             results["published"].get(test[side], {}).get(test["metric"]) for side in ("first", "second")
         ]
@@ -110,14 +107,14 @@ def _compared(results: Results) -> Iterator[str]:
                 difference,
             ]
         )
-    yield _table(["compared, seed by seed", "", "points", "paired t", "p", "paper"], rows)
+    yield table(["compared, seed by seed", "", "points", "paired t", "p", "paper"], rows)
 
 
-def _chosen(study: Results) -> Iterator[str]:
+def _chosen(results: Results) -> Iterator[str]:
     """Which rows chose the first or the last of what they tried: a wider search might find better."""
     edges = [
         row["name"]
-        for row in study["rows"]
+        for row in results["rows"]
         if row.get("chosen")
         and len(row["chosen"]["tried"]) > 2
         and row["chosen"]["settings"]
@@ -144,7 +141,7 @@ def _teacher(results: Results) -> Iterator[str]:
             ),
         ]
     ]
-    yield _table(["", *(word for name in COLUMNS for word in (TITLES[name], "paper"))], rows)
+    yield table(["", *(word for name in COLUMNS for word in (TITLES[name], "paper"))], rows)
     run = results["runs"]["teacher"]
     yield (
         f"{run['parameters']:,} parameters, {run['macs']:,} multiply-adds; {run['steps']:,} steps of "
@@ -153,7 +150,7 @@ def _teacher(results: Results) -> Iterator[str]:
     )
     bare = [name for name in measured if not name.startswith("teacher-reid")]
     yield "Pooled features before anything is learned: were the ImageNet weights loaded right?"
-    yield _table(
+    yield table(
         ["network and weights", "mAP", "rank-1"],
         [
             [
@@ -166,13 +163,12 @@ def _teacher(results: Results) -> Iterator[str]:
 
 
 def _curves(results: Results) -> Iterator[str]:
-    study = results["study"]
-    yield study["about"]
+    yield results["about"]
     rows = [
         [row["name"], *(_figure(row["metrics"].get(name)) for name in ("map", "cmc@1"))]
-        for row in study["rows"]
+        for row in results["rows"]
     ]
-    yield _table(["", "mAP", "rank-1"], rows)
+    yield table(["", "mAP", "rank-1"], rows)
 
 
 def _figure3(results: Results) -> Iterator[str]:
@@ -185,16 +181,16 @@ def _figure3(results: Results) -> Iterator[str]:
             rows.append(
                 [kind, *(_figure(found[v]["metrics"].get("map")) if v in found else "" for v in values)]
             )
-        yield _table([f"mAP at {varied}", *values], rows)
+        yield table([f"mAP at {varied}", *values], rows)
 
 
 def _table5(results: Results) -> Iterator[str]:
-    study, cpu = results["study"], results["cpu"]
-    teacher = next(row for row in study["rows"] if row["name"] == TEACHER)
+    cpu = results["cpu"]
+    teacher = next(row for row in results["rows"] if row["name"] == TEACHER)
     wanted = mean_and_deviation(teacher["metrics"]["cmc@1"])[0] - 0.01
     rows = []
     near = []
-    for row in study["rows"]:
+    for row in results["rows"]:
         speed = row["images_per_second"]
         cells = [
             f"{row['parameters'] / 1e6:.2f} M",
@@ -206,8 +202,8 @@ def _table5(results: Results) -> Iterator[str]:
         rows.append([row["name"], *cells])
         if row["seeds"] and mean_and_deviation(row["metrics"]["cmc@1"])[0] >= wanted:
             near.append((row["parameters"], row["macs"], row["name"]))
-    yield study["about"]
-    yield _table(["", "parameters", "MACs", "images/s", "CPU images/s", "mAP", "rank-1"], rows)
+    yield results["about"]
+    yield table(["", "parameters", "MACs", "images/s", "CPU images/s", "mAP", "rank-1"], rows)
     yield (
         f"The smallest within one point of the teacher's rank-1: {min(near)[2]}."
         if near
@@ -230,8 +226,9 @@ def _caption(results: Results) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [list(head), ["---", *["--:"] * (len(head) - 1)], *rows]
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, align: str = "--:") -> str:
+    """Rows of cells as Markdown, the first column on the left."""
+    lines = [list(head), ["---", *[align] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 

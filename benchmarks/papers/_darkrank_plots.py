@@ -9,7 +9,14 @@ from typing import Any
 from understudy.study.statistics import mean_and_deviation
 
 _COLOURS = {"soft": "#1b6ca8", "hard": "#c8553d"}
-_TITLES = {"alpha": "α", "beta": "β", "weight x": "λ, as a multiple of the middle one", "list": "list length"}
+_TITLES = {
+    "alpha": "α",
+    "beta": "β",
+    "weight x": "λ, as a multiple of the middle one",
+    "list": "list length",
+    "beta 3, entropy": "target entropy, β = 3",
+    "beta 1, entropy": "target entropy, β = 1",
+}
 
 
 def draw(results: Mapping[str, Any], out: Path) -> list[Path]:
@@ -30,12 +37,12 @@ def draw(results: Mapping[str, Any], out: Path) -> list[Path]:
 
 
 def _figure3(results: Mapping[str, Any]) -> Any:
-    """Four panels: mAP against α, β, λ and the list length, soft and hard."""
+    """A panel for each setting: mAP against α, β, λ, the list length and the target entropy."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 2.8))
+    figure = Figure(figsize=(10, 5.6))
     for place, (varied, title) in enumerate(_TITLES.items(), 1):
-        panel = figure.add_subplot(1, len(_TITLES), place)
+        panel = figure.add_subplot(2, 3, place)
         for kind, colour in _COLOURS.items():
             points = [
                 point for point in results["points"] if (point["kind"], point["varied"]) == (kind, varied)
@@ -50,8 +57,9 @@ def _figure3(results: Mapping[str, Any]) -> Any:
             panel.minorticks_off()
         panel.set_xlabel(title)
         panel.grid(alpha=0.3)
-        if place == 1:
+        if place % 3 == 1:
             panel.set_ylabel("mAP, %")
+        if place == 1:
             panel.legend(frameon=False)
     figure.tight_layout()
     return figure

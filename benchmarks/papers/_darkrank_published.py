@@ -56,8 +56,22 @@ _ROWS = {
     TEACHER: "Teacher",
 }
 
+_WITHOUT_LABELS = ("Teacher", "FitNet", "FitNet + DarkRank")
+"""What Table 3 prints."""
+
 SPEED = {"NIN-BN (student)": (7.6, 526), "Inception-BN (teacher)": (10.3, 178)}
 """Table 5: parameters in millions, images a second on a Titan X."""
+
+
+def printed(part: str) -> dict[str, tuple[float, float, float, float]]:
+    """The rows of the paper's table that a part repeats, by the paper's names for them.
+
+    Example:
+        >>> list(printed("table3")), printed("curves")
+        (['Teacher', 'FitNet', 'FitNet + DarkRank'], {})
+    """
+    names = {"teacher": ("Teacher",), "table1": tuple(_PRINTED), "table3": _WITHOUT_LABELS}
+    return {name: _PRINTED[name] for name in names.get(part, ())}
 
 
 def published(row: str, part: str = "table1") -> dict[str, float]:
@@ -70,6 +84,6 @@ def published(row: str, part: str = "table1") -> dict[str, float]:
         (66.7, {}, {})
     """
     name = _ROWS.get(row)
-    if part == "table3" and row not in (FITNET, FITNET_HARD, FITNET_SOFT, TEACHER):
+    if part == "table3" and name not in _WITHOUT_LABELS:
         name = None
     return {} if name is None else dict(zip(COLUMNS, _PRINTED[name], strict=True))

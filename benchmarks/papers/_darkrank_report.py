@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from _darkrank_joining import joined, tests
 from _darkrank_pages import page
 from _darkrank_plots import draw
 from _darkrank_published import published
 from _darkrank_speed import cpu_speeds
-from _darkrank_studies import TEACHER, points
+from _darkrank_studies import BEYOND_TESTS, TABLE1_TESTS, TABLE3_TESTS, TEACHER, points
 from _steps import Steps, say
 
 from understudy import __version__
@@ -43,10 +44,10 @@ class Report:
         parts: dict[str, Callable[[], Results | None]] = {
             "teacher": self._teacher,
             "curves": self._curves,
-            "table1": lambda: self._table("table1"),
-            "table3": lambda: self._table("table3"),
+            "table1": lambda: self._table("table1", TABLE1_TESTS, more="table1-more"),
+            "table3": lambda: self._table("table3", TABLE3_TESTS),
             "figure3": self._figure3,
-            "beyond": lambda: self._table("beyond"),
+            "beyond": lambda: self._table("beyond", BEYOND_TESTS, beside="table1"),
             "table5": self._table5,
         }
         for part, gather in parts.items():
@@ -64,7 +65,7 @@ class Report:
         return {
             "understudy": __version__,
             "torch": torch.__version__,
-            "gpu_seconds": self.steps.gpu_seconds(part),
+            "gpu_seconds": sum(map(self.steps.gpu_seconds, (part, f"{part}-more"))),
         }
 
     def _teacher(self) -> Results | None:
@@ -86,18 +87,34 @@ class Report:
             "published": published(TEACHER),
         }
 
-    def _table(self, part: str) -> Results | None:
-        study = self._read(f"market1501-{part}/results.json")
+    def _table(
+        self, part: str, pairs: Sequence[tuple[str, str]], *, more: str = "", beside: str = ""
+    ) -> Results | None:
+        """A part's rows and tests.
+
+        Args:
+            part: The part.
+            pairs: The rows to compare.
+            more: A study whose rows follow, where it is finished.
+            beside: A study whose rows are compared with, where it is finished.
+        """
+        study = self._study(part)
         if study is None:
             return None
+        studies = [study, *filter(None, [self._study(more)])]
+        known = [*filter(None, [self._study(beside)])]
+        rows = joined(studies, known)
         return {
             **_whose(study),
-            "published": {row["name"]: published(row["name"], part) for row in study["rows"]},
-            "study": study,
+            "about": study["about"],
+            "published": {row["name"]: published(row["name"], part) for row in rows},
+            "rows": rows,
+            "tests": tests(joined([*studies, *known]), pairs),
+            "configurations": {one["study"]: one["config"] for one in studies},
         }
 
     def _curves(self) -> Results | None:
-        study = self._read("market1501-curves/results.json")
+        study = self._study("curves")
         if study is None:
             return None
         runs = self.work / "market1501-curves" / "runs"
@@ -105,10 +122,16 @@ class Report:
             row["name"]: [self._curve(runs / slug(row["name"]) / f"seed-{seed}") for seed in row["seeds"]]
             for row in study["rows"]
         }
-        return {**_whose(study), "study": study, "curves": curves}
+        return {
+            **_whose(study),
+            "about": study["about"],
+            "rows": study["rows"],
+            "curves": curves,
+            "configurations": {study["study"]: study["config"]},
+        }
 
     def _figure3(self) -> Results | None:
-        found = {kind: self._read(f"market1501-figure3-{kind}/results.json") for kind in ("soft", "hard")}
+        found = {kind: self._study(f"figure3-{kind}") for kind in ("soft", "hard")}
         if not all(found.values()):
             return None
         studies: Results = {kind: study or {} for kind, study in found.items()}
@@ -118,13 +141,18 @@ class Report:
             for row in study["rows"]
             for varied, value in points(kind, row["name"])
         ]
-        return {**_whose(studies["soft"]), "points": found_points, "studies": studies}
+        configurations = {study["study"]: study["config"] for study in studies.values()}
+        return {**_whose(studies["soft"]), "points": found_points, "configurations": configurations}
 
     def _table5(self) -> Results | None:
-        found = self._table("table5")
+        found = self._table("table5", ())
         if found is not None:
-            found["cpu"] = cpu_speeds(self.work, found["study"])
+            found["cpu"] = cpu_speeds(self.work, "market1501-table5", found["rows"])
         return found
+
+    def _study(self, name: str) -> Results | None:
+        """The results of a study, where it is finished."""
+        return self._read(f"market1501-{name}/results.json")
 
     def _curve(self, run: Path) -> dict[str, list[float]]:
         """The validation figures along a run, by step."""

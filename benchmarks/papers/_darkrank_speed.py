@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ from understudy.study.config import slug
 from understudy.training.device import hardware
 
 
-def cpu_speeds(work: Path, study: dict[str, Any]) -> dict[str, Any]:
+def cpu_speeds(work: Path, study: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Images a second by row, on all processors of this machine; rows of one network share a figure."""
-    file = work / study["study"] / "cpu.json"
+    file = work / study / "cpu.json"
     if not file.is_file():
         by_size: dict[tuple[int, int], float] = {}
         speeds: dict[str, float] = {}
-        for row in study["rows"]:
+        for row in rows:
             size = row["parameters"], row["macs"]
             if size not in by_size:
                 by_size[size] = images_per_second(load(_model(work, study, row)), batch_size=32)
@@ -31,8 +32,7 @@ def cpu_speeds(work: Path, study: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _model(work: Path, study: dict[str, Any], row: dict[str, Any]) -> Path:
+def _model(work: Path, study: str, row: Mapping[str, Any]) -> Path:
     if not row["seeds"]:
         return work / "teacher" / "model"
-    runs = work / str(study["study"]) / "runs"
-    return runs / slug(row["name"]) / f"seed-{row['seeds'][0]}" / "model"
+    return work / study / "runs" / slug(row["name"]) / f"seed-{row['seeds'][0]}" / "model"

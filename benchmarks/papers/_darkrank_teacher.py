@@ -17,7 +17,6 @@ from _market1501_settings import (
     TEACHER,
     TEACHER_EPOCHS,
     TEACHER_WEIGHTS,
-    VIEWS,
     evaluation_steps,
 )
 from _steps import Step, Steps
@@ -53,7 +52,8 @@ def prepare_teachers(arguments: argparse.Namespace, steps: Steps) -> None:
         devices=gpus,
     )
     _store_untrained(work, quick=arguments.quick)
-    views = f"--split train --views {VIEWS} --recipe student.yaml --logits"
+    count = _small(STUDENT, arguments.quick)["augment"]["num_views"]
+    views = f"--split train --views {count} --recipe student.yaml --logits"
     steps.together(
         [
             _step(

@@ -1,7 +1,7 @@
 """DarkRank's tables on Market-1501 (Chen, Wang, Zhang, AAAI 2018).
 
     python benchmarks/papers/darkrank.py --data FOLDER --weights FOLDER --work FOLDER [--jobs 16]
-        [--parts teacher,curves,table1,table3,figure3,beyond,table5] [--until SECONDS]
+        [--parts teacher,curves,table1,table1-more,table3,figure3,beyond,table5] [--until SECONDS]
 
 FOLDER of the data is Market-1501 as its archive unpacks; that of the weights holds the ImageNet weights
 `tf_efficientnet_lite0.safetensors` and `tf_efficientnet_lite2.safetensors`. The part `teacher` prepares the
@@ -35,6 +35,7 @@ from write_recipes import as_yaml
 STUDIES = {
     "curves": ("market1501-curves",),
     "table1": ("market1501-table1",),
+    "table1-more": ("market1501-table1-more",),
     "table3": ("market1501-table3",),
     "figure3": ("market1501-figure3-soft", "market1501-figure3-hard"),
     "beyond": ("market1501-beyond",),
