@@ -10,7 +10,7 @@ import torch
 
 from understudy._version import __version__
 from understudy.errors import UserError
-from understudy.models import load
+from understudy.models import build_embedder
 from understudy.models.speed import images_per_second
 from understudy.study.checkout import commit
 from understudy.study.config import RowConfig, StudyConfig
@@ -36,12 +36,16 @@ def metrics_of(job: Job) -> dict[str, float]:
 
 
 def speeds_of(jobs: Sequence[Job]) -> dict[str, float]:
-    """Images per second of each network that was trained, each measured once, one after another."""
+    """Images per second of each network that was trained, each measured once, one after another.
+
+    The networks are built anew: what they have learnt makes none of them faster.
+    """
     speeds: dict[str, float] = {}
     for job in jobs:
         network = job.config.student.model_dump_json()
         if network not in speeds:
-            speeds[network] = images_per_second(load(job.out / "model"))
+            bare = job.config.student.model_copy(update={"weights": None})
+            speeds[network] = images_per_second(build_embedder(bare))
     return speeds
 
 

@@ -87,9 +87,9 @@ def run_study(
             study.run_config(row, seed, chosen.get(row.name, {}).get("settings", {})),
             out / "runs" / slug(row.name) / f"seed-{seed}",
         )
+        for seed in study.seed_list  # whole seeds first: what is cut off can be compared
         for row in study.rows
         if row.teacher is None
-        for seed in study.seed_list
     }
     run(list(jobs.values()))
     speeds = speeds_of(list(jobs.values()))
