@@ -30,7 +30,7 @@ def test_its_example_runs(capsys: Any) -> None:
 def test_what_it_names_exists(command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     option = r"(?<![\w-])(--[a-z][a-z.-]+)"
-    verbs = ("evaluate", "distill", "embed")
+    verbs = ("evaluate", "distill", "embed", "compare")
     known = {name for verb in verbs for name in re.findall(option, command(verb, "--help").out)}
     assert set(re.findall(option, PAGE)) <= known
     assert set(re.findall(r"^\| `(\w+)` \|.*\|.*\|.*\|$", PAGE, re.MULTILINE)) == set(PROTOCOLS) - {"auto"}
