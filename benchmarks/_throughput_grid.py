@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 from _losses_gpu import Call
 from _losses_table import Line
-from _throughput_bare import AS_IT_IS, Bare, rates
+from _throughput_bare import AS_IT_IS, KEPT, Bare, rates
 from _throughput_loop import build, from_teacher, live, on_labels, table, train
 from _throughput_page import SHARE
 from _throughput_setting import Setting, noise
@@ -53,11 +55,18 @@ class Grid:
             more = 1 / figures["images/s"] - 1 / labels.figures.get("images/s", math.nan)
             return {**figures, "ms more than (b)": 1e3 * setting.batch * more}
 
-        return [
+        works: list[tuple[Line, Work]] = [
             (ceiling, bare.ceiling),
             (labels, ours(setting, supervised, ceiling, step)),
             (kept, from_table),
         ]
+        if setting.compiles and not setting.cuda:
+            plain = replace(setting, compiles=False)
+            beside = ours(
+                plain, supervised, ceiling, lambda: bare.step(KEPT), "of a step that is not compiled"
+            )
+            works.append((Line(f"{setting.name}: (b) not compiled, as runs are unless told to be"), beside))
+        return works
 
     def _taught(self, setting: Setting, backbone: str) -> list[tuple[Line, Work]]:
         bare, teacher = self._student(setting), setting.teacher(backbone)
@@ -88,17 +97,20 @@ class Grid:
         return self._bare[1]
 
 
-def ours(setting: Setting, task: Callable[[], Task], ceiling: Line, step: Callable[[], Call]) -> Work:
+def ours(
+    setting: Setting, task: Callable[[], Task], ceiling: Line, step: Callable[[], Call], share: str = SHARE
+) -> Work:
     """Measures the package's loop beside a ceiling.
 
-    On a CPU, whose speed other processes change from second to second, rounds of the bare step are taken
-    between the loop's own and are the ceiling.
+    On a CPU, whose speed other processes change from second to second, a round of the bare step is taken
+    before and after each of the loop's own and is its ceiling; the share is the median over the rounds.
 
     Args:
         setting: The networks and sizes.
         task: Builds what is trained.
         ceiling: The line of the bare step.
         step: Gives the bare step itself.
+        share: What to call the row's rate by that of the bare step.
     """
 
     def work(line: Line) -> dict[str, float]:
@@ -112,8 +124,10 @@ def ours(setting: Setting, task: Callable[[], Task], ceiling: Line, step: Callab
             bare = step()
             between = lambda: beside.extend(rates(bare, setting.batch, setting, 1))  # noqa: E731
         found, memory = train(setting, noise(setting), task(), guess, between)
-        mine, top = statistics.median(found), statistics.median(beside or [guess])
-        return {SHARE: mine / top, "images/s": mine, "GB at most": memory}
+        around = [sum(pair) / 2 for pair in pairwise(beside)] or [guess] * len(found)
+        reached = statistics.median(mine / top for mine, top in zip(found, around, strict=True))
+        figures = {share: reached, "images/s": statistics.median(found), "GB at most": memory}
+        return figures if setting.cuda else {**figures, "images/s beside it": statistics.median(beside)}
 
     return work
 

@@ -107,7 +107,7 @@ def train(
         batches(setting, images, rank=rank, world=world),
         steps=(setting.rounds + 1) * steps,
         rate=lambda _: 1.0,
-        compilation=Compilation(task, say) if setting.compiles and setting.cuda else None,
+        compilation=Compilation(task, say) if setting.compiles else None,
         graph=why_not(setting.device, pieces=1, task=task) is None,
         log_every=steps,
         checkpoint_every=(setting.rounds + 2) * steps,

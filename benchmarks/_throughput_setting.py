@@ -31,7 +31,7 @@ class Setting:
         seconds: How long a round of a measurement takes.
         images: How many images lie on the device, at most.
         rounds: How many rounds a measurement is the median of, besides one to warm up.
-        compiles: Whether the bare step tries ``torch.compile``, and on a GPU the package's loop uses it.
+        compiles: Whether the bare step tries ``torch.compile``, and the package's loop uses it.
     """
 
     student: str

@@ -184,8 +184,8 @@ def test_the_ceiling_is_the_fastest_way_and_a_failing_way_is_noted(monkeypatch: 
     module = load("_throughput_bare")
     line = load("_losses_table").Line("ceiling")
     bare = module.Bare(setting(compiles=True))
-    assert bare.ways == ("as it is", "compiled")
-    speeds = {"as it is": [5.0, 7.0, 6.0], "compiled": [9.0, 8.0, 1.0]}
+    assert bare.ways == ("as it is", "memory kept", "compiled")
+    speeds = {"as it is": [5.0, 7.0, 6.0], "memory kept": [6.0], "compiled": [9.0, 8.0, 1.0]}
     monkeypatch.setattr(bare, "_rounds", lambda way, *_, **__: speeds[way])
     figures = bare.ceiling(line)
     assert next(iter(figures.items())) == ("images/s", 8.0)
@@ -194,6 +194,33 @@ def test_the_ceiling_is_the_fastest_way_and_a_failing_way_is_noted(monkeypatch: 
     del speeds["compiled"]
     assert bare.ceiling(line)["images/s"] == 6.0
     assert line.note == "compiled: KeyError: 'compiled'"
+
+
+def test_a_round_on_a_cpu_is_held_against_the_bare_step_before_and_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module, speeds = load("_throughput_grid"), iter([[10.0], [20.0], [30.0], [50.0]])
+
+    def train(_setting: Any, _images: Any, _task: Any, guess: float, between: Any) -> Any:
+        assert guess == 40.0
+        for _ in range(4):
+            between()
+        return [15.0, 20.0, 20.0], 1.0
+
+    monkeypatch.setattr(module, "rates", lambda *_: next(speeds))
+    monkeypatch.setattr(module, "train", train)
+    ceiling = load("_losses_table").Line("ceiling")
+    ceiling.figures = {"images/s": 40.0}
+    work = module.ours(setting(), lambda: None, ceiling, lambda: None, "of it")
+    figures = {"of it": 0.8, "images/s": 20.0, "GB at most": 1.0, "images/s beside it": 25.0}
+    assert work(load("_losses_table").Line("row")) == figures  # 15/15, 20/25 and 20/40
+
+
+def test_a_processor_has_a_row_that_is_not_compiled() -> None:
+    module = load("_throughput_grid")
+    names = [line.what for line, _ in module.Grid()._alone(setting(compiles=True))]
+    assert [name.partition(": ")[2][:16] for name in names[-2:]] == ["(d) from a table", "(b) not compiled"]
+    assert len(module.Grid()._alone(setting())) == len(names) - 1
 
 
 def test_what_is_compiled_ahead_is_every_row_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
