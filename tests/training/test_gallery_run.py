@@ -17,9 +17,11 @@ from PIL import Image
 from understudy.config import DataConfig, RunConfig, parse
 from understudy.data import Augmentation, Manifest, read_manifest
 from understudy.errors import UserError
-from understudy.models import build_embedder
+from understudy.models import build_embedder, save_artefact
 from understudy.models.embedder import Embedder
+from understudy.training.assemble import assemble
 from understudy.training.directory.results import Run
+from understudy.training.progress import Reporter
 from understudy.training.run import execute
 from understudy.training.workshop import Workshop
 from understudy.verbs import embed
@@ -175,6 +177,20 @@ def test_no_test_image_is_learnt_from(crowd: Path, tables: dict[str, str], tmp_p
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert runs[0].metrics != runs[1].metrics
     assert "neighbour_overlap@10" not in runs[0].metrics  # a table of views says nothing of clean images
+
+
+def test_images_are_decoded_for_the_teacher_of_clean_ones_too(
+    crowd: Path, tables: dict[str, str], tmp_path: Path
+) -> None:
+    large = build_embedder({**STUDENT, "input_size": [32, 32], "resize": [32, 32]})
+    save_artefact(large, tmp_path / "large")
+    shapes = []
+    for clean in (tables["clean"], str(tmp_path / "large")):
+        value = {"data": {"source": str(crowd), "val_fraction": 0.0}, "student": STUDENT, "steps": 1}
+        more = {"teachers": {"main": {**tables, "clean": clean}}, "losses": ["fitnet"]}
+        parts = assemble(parse(RunConfig, value | more, where="test"), Workshop(), Reporter(quiet=True))
+        shapes.append(next(parts.batches(0)).items.content.shape[-2:])
+    assert shapes == [(16, 16), (32, 32)]
 
 
 def test_what_cannot_be_measured_is_refused_before_training(

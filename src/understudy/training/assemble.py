@@ -113,10 +113,13 @@ def assemble(
     chosen, seed = shared_views(looking, config.augment, config.view_seed, plan.manifest, plan.rows)
     augmentation, seed = chosen or augmentation_for(config.data.source), config.seed if seed is None else seed
     views = views_of(config, plan.teachers, augmentation)
-    readers = [
-        plan.student.preprocessing,
-        *(pre for t in plan.teachers.values() if (pre := getattr(t, "preprocessing", None)) is not None),
+    judges = [
+        workshop.judge(teacher, config.data, device)
+        for teacher in config.teachers.values()
+        if teacher.clean is not None
     ]
+    looks = [getattr(t, "preprocessing", None) for t in (*plan.teachers.values(), *judges)]
+    readers = [plan.student.preprocessing, *(pre for pre in looks if pre is not None)]
     pixels = workshop.pixels(config.data, readers, plan.splits, device, reporter)
     if config.data.skip_unreadable:
         plan = draw_up(config, workshop, readable=pixels.rows.cpu().numpy())
