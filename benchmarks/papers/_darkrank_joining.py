@@ -7,7 +7,7 @@ from typing import Any
 
 from _darkrank_studies import ALONE, TEACHER
 
-from understudy.study.statistics import mean_and_deviation, paired_test
+from understudy.study.statistics import gap_closed, paired_test
 
 TESTED = ("map", "cmc@1")
 Row = dict[str, Any]
@@ -45,21 +45,14 @@ def tests(rows: Sequence[Mapping[str, Any]], pairs: Sequence[tuple[str, str]]) -
     return found
 
 
-def _gaps(row: Row, alone: Mapping[str, Any], teacher: Mapping[str, Any]) -> dict[str, Any]:
-    """(student − alone) / (teacher − alone), seed by seed, of the figures that all three have."""
+def _gaps(row: Row, alone: Mapping[str, Any], teacher: Mapping[str, Any]) -> dict[str, list[float]]:
+    """The share of the gap, seed by seed, for the figures that all three have."""
     if row["seeds"] != alone["seeds"] or row["name"] == ALONE:
         return {}
-    gaps = {}
-    for metric in TESTED:
-        if not all(metric in one["metrics"] for one in (row, alone, teacher)):
-            continue
-        (best,) = teacher["metrics"][metric]
-        values = [
-            (mine - before) / (best - before)
-            for mine, before in zip(row["metrics"][metric], alone["metrics"][metric], strict=True)
-            if best != before
-        ]
-        if values:
-            mean, deviation = mean_and_deviation(values)
-            gaps[metric] = {"mean": mean, "std": deviation, "values": values}
-    return gaps
+    found = [row["metrics"], alone["metrics"], teacher["metrics"]]
+    gaps = {
+        metric: gap_closed(*(one[metric] for one in found))
+        for metric in TESTED
+        if all(metric in one for one in found)
+    }
+    return {metric: gap for metric, gap in gaps.items() if gap is not None}

@@ -185,32 +185,32 @@ def _figure3(results: Results) -> Iterator[str]:
 
 
 def _table5(results: Results) -> Iterator[str]:
-    cpu = results["cpu"]
+    speeds = results["speeds"]
     teacher = next(row for row in results["rows"] if row["name"] == TEACHER)
     wanted = mean_and_deviation(teacher["metrics"]["cmc@1"])[0] - 0.01
     rows = []
     near = []
     for row in results["rows"]:
-        speed = row["images_per_second"]
         cells = [
             f"{row['parameters'] / 1e6:.2f} M",
             f"{row['macs'] / 1e6:,.0f} M",
-            "–" if speed is None else f"{speed:,.0f}",
-            f"{cpu['images_per_second'][row['name']]:,.0f}",
+            *(f"{place['images_per_second'][row['name']]:,.0f}" for place in speeds),
             *(_figure(row["metrics"].get(name)) for name in COLUMNS[:2]),
         ]
         rows.append([row["name"], *cells])
         if row["seeds"] and mean_and_deviation(row["metrics"]["cmc@1"])[0] >= wanted:
             near.append((row["parameters"], row["macs"], row["name"]))
     yield results["about"]
-    yield table(["", "parameters", "MACs", "images/s", "CPU images/s", "mAP", "rank-1"], rows)
+    places = [f"images/s, {place['device']}" for place in speeds]
+    yield table(["", "parameters", "MACs", *places, "mAP", "rank-1"], rows)
     yield (
         f"The smallest within one point of the teacher's rank-1: {min(near)[2]}."
         if near
         else "No student is within one point of the teacher's rank-1."
     )
     printed = "; ".join(f"{name} {size} M, {speed} images/s" for name, (size, speed) in SPEED.items())
-    yield f"The paper, on a Titan X: {printed}. CPU here: {cpu['hardware']}."
+    here = "; ".join(f"{place['device']}: {place['hardware']}" for place in speeds)
+    yield f"The paper, on a Titan X: {printed}. Here, forward passes in batches of 128: {here}."
 
 
 def _caption(results: Results) -> str:
@@ -218,7 +218,8 @@ def _caption(results: Results) -> str:
     spread = (
         f"mean ± standard deviation over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else "one seed"
     )
-    commit = (results["commit"] or "unknown")[:12]
+    commit = results["commit"] or "unknown"
+    commit = commit[:12] + "+" * commit.endswith("+")
     minutes = results["gpu_seconds"] / 60
     return (
         f"Percent, {spread}. {results['hardware']}; {minutes:.0f} minutes of GPU time for this part. "
@@ -248,11 +249,11 @@ def _number(value: float | None) -> str:
 
 
 def _gap(row: Results) -> str:
-    gap = (row.get("gap") or {}).get("map")
-    if gap is None:
+    values = (row.get("gap") or {}).get("map")
+    if not values:
         return ""
-    spread = f" ± {100 * gap['std']:.0f}" if len(gap["values"]) > 1 else ""
-    return f"{100 * gap['mean']:.0f}{spread} %"
+    mean, deviation = mean_and_deviation([100 * value for value in values])
+    return f"{mean:.0f} %" if len(values) == 1 else f"{mean:.0f} ± {deviation:.0f} %"
 
 
 def _settings(settings: Results) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,13 @@ from _darkrank_joining import joined, tests
 from _darkrank_pages import page
 from _darkrank_plots import draw
 from _darkrank_published import published
-from _darkrank_speed import cpu_speeds
+from _darkrank_speed import speeds_of
 from _darkrank_studies import BEYOND_TESTS, TABLE1_TESTS, TABLE3_TESTS, TEACHER, points
 from _steps import Steps, say
 
 from understudy import __version__
 from understudy.files import write_json, write_text
+from understudy.study.checkout import commit as checked_out
 from understudy.study.config import slug
 
 PAPER = "DarkRank (Chen, Wang, Zhang, AAAI 2018) on Market-1501"
@@ -32,12 +32,12 @@ class Report:
         work: The work folder.
         out: Where `darkrank-PART.json`, the page and the pictures go.
         steps: Knows how long the parts took.
-        commit: Of the code; none: asked of the checkout.
+        commit: Of the code, where it lies in no checkout.
     """
 
     def __init__(self, work: Path, out: Path, steps: Steps, commit: str | None = None) -> None:
         self.work, self.out, self.steps = work, out, steps
-        self.commit = commit or checked_out()
+        self.commit = checked_out() or commit
 
     def write(self) -> None:
         """Writes every part that is finished."""
@@ -54,19 +54,13 @@ class Report:
             found = gather()
             if found is None:
                 continue
-            results = {"paper": PAPER, "part": part, "commit": self.commit, **self._facts(part), **found}
+            versions = {"understudy": __version__, "torch": torch.__version__}
+            results = {"paper": PAPER, "part": part, "commit": self.commit, **versions, **found}
             place = self.out / f"darkrank-{part}.json"
             write_json(place, results)
             write_text(place.with_suffix(".md"), page(results))
             draw(results, self.out)
             say(f"written: {place}")
-
-    def _facts(self, part: str) -> Results:
-        return {
-            "understudy": __version__,
-            "torch": torch.__version__,
-            "gpu_seconds": sum(map(self.steps.gpu_seconds, (part, f"{part}-more"))),
-        }
 
     def _teacher(self) -> Results | None:
         summaries = {name: self._read(f"{name}/summary.json") for name in ("teacher", "teacher-val")}
@@ -77,6 +71,7 @@ class Report:
         return {
             "hardware": runs["teacher"]["hardware"],
             "seeds": [0],
+            "gpu_seconds": self.steps.gpu_seconds("teacher"),
             "runs": runs,
             "configuration": (self.work / "teacher" / "config.yaml").read_text(encoding="utf-8"),
             "measured": {
@@ -105,7 +100,7 @@ class Report:
         known = [*filter(None, [self._study(beside)])]
         rows = joined(studies, known)
         return {
-            **_whose(study),
+            **_whose(*studies),
             "about": study["about"],
             "published": {row["name"]: published(row["name"], part) for row in rows},
             "rows": rows,
@@ -142,12 +137,12 @@ class Report:
             for varied, value in points(kind, row["name"])
         ]
         configurations = {study["study"]: study["config"] for study in studies.values()}
-        return {**_whose(studies["soft"]), "points": found_points, "configurations": configurations}
+        return {**_whose(*studies.values()), "points": found_points, "configurations": configurations}
 
     def _table5(self) -> Results | None:
         found = self._table("table5", ())
         if found is not None:
-            found["cpu"] = cpu_speeds(self.work, "market1501-table5", found["rows"])
+            found["speeds"] = speeds_of(self.work, "market1501-table5", found["rows"])
         return found
 
     def _study(self, name: str) -> Results | None:
@@ -169,24 +164,13 @@ class Report:
         return _read(self.work / name) if (self.work / name).is_file() else None
 
 
-def checked_out() -> str | None:
-    """The commit of this checkout, or nothing where there is none."""
-    here = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() or None
-
-
-def _whose(study: Results) -> Results:
+def _whose(study: Results, *more: Results) -> Results:
     trained = {row["trained_on"] for row in study["rows"] if row.get("trained_on")}
     return {
-        **({"commit": study["commit"]} if study.get("commit") else {}),
+        **({"commit": study["commit"]} if study["commit"] else {}),
         "hardware": ", ".join(sorted(trained)),
         "seeds": study["seeds"],
+        "gpu_seconds": sum(one["gpu_seconds"] or 0 for one in (study, *more)),
     }
 
 

@@ -111,7 +111,7 @@ def settings() -> str:
         [
             "views",
             "random crop, flip",
-            f"flip, shift, erased box; {market.VIEWS} fixed views an image, the teacher's answers stored",
+            f"crop, flip, shift, colour, erased box; {market.VIEWS} fixed views, teacher's answers stored",
         ],
         [
             "settings of a method",
@@ -126,7 +126,9 @@ def settings() -> str:
 def _network(config: dict[str, object]) -> str:
     size = config["input_size"]
     assert isinstance(size, list)
-    more = "".join(f", {key} {config[key]}" for key in ("output_stride", "neck") if config.get(key))
+    more = "".join(
+        f", {key} {config[key]}" for key in ("pooling", "neck", "output_stride") if config.get(key)
+    )
     return f"{config['backbone']}, {size[0]}×{size[1]}, {config['dim']} dimensions{more}"
 
 
