@@ -89,6 +89,18 @@ def test_a_recorded_run_is_the_run(
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_a_run_is_recorded_on_the_gpu_that_it_names(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    first = run(settings, tmp_path / "first")
+    second = run(settings, tmp_path / "second", device="cuda:1")
+    assert torch.cuda.current_device() == 0
+    for ours, theirs in zip(second, first, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=2e-2)
+
+
+@pytest.mark.gpu
 @needs_gpu
 def test_a_recorded_step_leaves_the_weights_alone_from_the_first_bad_value_on(
     settings: Callable[..., dict[str, Any]], tmp_path: Path

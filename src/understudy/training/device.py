@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
+from contextlib import AbstractContextManager
 
 import torch
 
@@ -32,6 +34,16 @@ def find_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError):
         raise UserError(f"the device {name!r} cannot be used here: pass 'cpu' or 'auto'") from None
     return device
+
+
+def working_on(device: torch.device) -> AbstractContextManager[object]:
+    """Makes a GPU the current one, on whose streams a step is recorded; nothing for other devices.
+
+    Example:
+        >>> with working_on(torch.device("cpu")):
+        ...     pass
+    """
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 def _own_gpu(name: str) -> str:

@@ -18,7 +18,7 @@ from understudy.training.assemble import Parts, assemble
 from understudy.training.caching import normalises_by_batch
 from understudy.training.capture import why_not
 from understudy.training.compiling import Compilation, compiles
-from understudy.training.device import hardware
+from understudy.training.device import find_device, hardware, working_on
 from understudy.training.directory.card import provenance
 from understudy.training.directory.claiming import Claim, is_free
 from understudy.training.directory.records import Records
@@ -76,7 +76,7 @@ def _execute(config: RunConfig, out: Path, resume: bool, workshop: Workshop, rep
     finished = distributed.once(lambda: read_run(out) if (out / "summary.json").is_file() else None)
     if finished is not None:
         return finished
-    with reporter, listening() as stop:
+    with working_on(find_device(config.device)), reporter, listening() as stop:
         stop.patient = False
         claiming = Claim(config, out, fresh)
         parts = assemble(config, workshop, reporter, out=out, claim=claiming)
