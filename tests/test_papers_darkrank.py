@@ -156,6 +156,16 @@ while :; do sleep 0.02; done"""
     assert not (tmp_path / "new").exists()
 
 
+def test_a_command_that_fails_is_no_matter_of_time(
+    module: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = 'if [ "$4" = bad ]; then exit 3; fi; while :; do sleep 0.02; done'
+    runner = stepping(module, monkeypatch, tmp_path, script, seconds=1.0)
+    bad, slow = (module("_steps").Step("part", ("train", word), f"{word}.json") for word in ("bad", "slow"))
+    with pytest.raises(SystemExit, match=r"`understudy train bad` ended with status 3"):
+        runner.together([slow, bad], devices=2)
+
+
 def study_results(**more: Any) -> dict[str, Any]:
     def row(name: str, values: list[float], chosen: int | None = None) -> dict[str, Any]:
         tried = [
@@ -336,7 +346,7 @@ def test_a_tiny_bench_from_start_to_end(
         monkeypatch.setattr(f"understudy.{place}.images_per_second", lambda _: 7.0)
     calls: list[str] = []
 
-    def run(self: Any, commands: list[tuple[str, ...]]) -> list[int]:
+    def run(self: Any, commands: list[tuple[str, ...]]) -> list[int | None]:
         monkeypatch.chdir(self.work)
         for words in commands:
             calls.append(words[0])

@@ -20,8 +20,8 @@ EPOCHS = 40
 TRIAL_EPOCHS = EPOCHS // 3
 """Of every run on the validation identities: a third."""
 
-TEACHER_EPOCHS = 60
-RATE = 0.012
+TEACHER_EPOCHS = 90
+RATE = 0.024
 """The student's learning rate, chosen for the student alone."""
 
 RATES = (RATE / 2, RATE, 2 * RATE)
@@ -61,7 +61,7 @@ _HEAD: dict[str, Any] = {"dim": 256, "pooling": "gem", "neck": "bn"}
 
 
 TEACHER: dict[str, Any] = {
-    "data": {"source": DATA, "val_fraction": 0.0},
+    "data": {"source": DATA, "val_fraction": 0.0, "resize": [128, 64]},  # as they were published
     "student": {
         "backbone": "tf_efficientnet_lite2",
         **_HEAD,
@@ -71,7 +71,7 @@ TEACHER: dict[str, Any] = {
     "supervised": LABELS,
     "sampler": BATCHES,
     "augment": AUGMENT,
-    "optim": {"name": "adamw", "lr": 3e-3, "weight_decay": 0.05},
+    "optim": {"name": "adamw", "lr": 0.01, "weight_decay": 0.05},
     "schedule": {"name": "cosine", "warmup": 0.1},
     "epochs": TEACHER_EPOCHS,
     "checkpoint_every": 1000,

@@ -61,17 +61,19 @@ class Steps:
         missing = [step for step in steps if not (self.work / step.done).exists()]
         if not missing:
             return
-        self._check()
+        if self._end is not None and time.monotonic() >= self._end:
+            raise OutOfTime
         started = time.monotonic()
         statuses = self._run([step.words for step in missing])
         self._note(missing, time.monotonic() - started, devices)
-        for step, status in zip(missing, statuses, strict=True):
-            if (self.work / step.done).exists():
-                continue
-            self._check()
-            sys.exit(
-                f"`understudy {' '.join(step.words[:2])}` ended with status {status}, without {step.done}"
-            )
+        ended = zip(missing, statuses, strict=True)
+        unfinished = [(step, status) for step, status in ended if not (self.work / step.done).exists()]
+        for step, status in unfinished:
+            if status is not None:
+                name = " ".join(step.words[:2])
+                sys.exit(f"`understudy {name}` ended with status {status}, without {step.done}")
+        if unfinished:
+            raise OutOfTime
 
     def gpu_seconds(self, part: str) -> float:
         """What a part took so far: the time on the clock, for every GPU in use."""
@@ -79,8 +81,12 @@ class Steps:
         spent: float = sum(line["seconds"] * line["devices"] for line in lines if line["part"] == part)
         return round(spent, 1)
 
-    def _run(self, commands: Sequence[Sequence[str]]) -> list[int]:
-        """Starts all, waits for all, asks them to stop when the time is over; their exit statuses."""
+    def _run(self, commands: Sequence[Sequence[str]]) -> list[int | None]:
+        """Starts all, waits for all, asks them to stop when the time is over.
+
+        Returns:
+            Their exit statuses; None of one that was stopped.
+        """
         processes = [
             subprocess.Popen([sys.executable, "-m", "understudy", *words], cwd=self.work)
             for words in commands
@@ -91,8 +97,8 @@ class Steps:
         except subprocess.TimeoutExpired:
             say("the time is over: what runs is asked to write a checkpoint and end")
         finally:
-            _stop(processes)
-        return [process.returncode for process in processes]
+            stopped = _stop(processes)
+        return [None if process in stopped else process.returncode for process in processes]
 
     def _note(self, steps: Sequence[Step], seconds: float, devices: int) -> None:
         line = {
@@ -109,19 +115,13 @@ class Steps:
     def _lines(self) -> list[str]:
         return self._ledger.read_text(encoding="utf-8").splitlines() if self._ledger.is_file() else []
 
-    def _check(self) -> None:
-        if self._over():
-            raise OutOfTime
-
-    def _over(self) -> bool:
-        return self._end is not None and time.monotonic() >= self._end
-
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> list[subprocess.Popen[bytes]]:
+    """Asks those that still run to stop, and waits for them."""
     running = [process for process in processes if process.poll() is None]
     for process in running:
         process.send_signal(signal.SIGTERM)
@@ -132,3 +132,4 @@ def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+    return running
