@@ -56,7 +56,8 @@ def test_the_delay_of_s2sd_is_on_the_device_too() -> None:
 
 
 def run(settings: Callable[..., dict[str, Any]], out: Path, **more: Any) -> list[dict[str, Any]]:
-    config = settings(steps=14, device="cuda", precision="fp32", log_every=2, checkpoint_every=5, **more)
+    usual = {"steps": 14, "device": "cuda", "precision": "fp32", "log_every": 2, "checkpoint_every": 5}
+    config = settings(**{**usual, **more})
     execute(parse(RunConfig, config, where="here"), out)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [line for line in lines if "lr" in line]
