@@ -29,6 +29,7 @@ class Bare:
 
     Attributes:
         ways: The ways there are.
+        kept: Those of them that a CPU takes with freed memory kept, as the package's loop does.
         best: The fastest of them without a teacher, once it is known.
     """
 
@@ -38,6 +39,7 @@ class Bare:
         if setting.compiles:
             torch._dynamo.reset()  # noqa: SLF001 (an earlier row's sizes and networks are over)
             self.ways += (COMPILED, *((BOTH,) if setting.cuda else ()))
+        self.kept = tuple(way for way in self.ways if way in (KEPT, COMPILED))
         self._student = setting.embedder(setting.student).train()
         pre = self._student.preprocessing
         self._images = torch.randn(setting.batch, pre.channels, *pre.size, device=setting.device)

@@ -126,7 +126,7 @@ def parsed(*, several: bool) -> argparse.Namespace:
     parser.add_argument("--teachers", type=_words)
     parser.add_argument("--batches", type=lambda text: [int(word) for word in _words(text)])
     parser.add_argument("--sizes", type=_sizes, help="224x224,256x128")
-    parser.add_argument("--seconds", type=float, default=0.4, help="length of a round")
+    parser.add_argument("--seconds", type=float, help="length of a round")
     parser.add_argument("--rounds", type=int, help="rounds of a measurement")
     parser.add_argument("--images", type=int, default=16_384, help="images on the device, at most")
     parser.add_argument("--files", type=int, default=2048, help="JPEGs of row (e)")
@@ -146,7 +146,9 @@ def parsed(*, several: bool) -> argparse.Namespace:
     arguments.parts = arguments.parts or (["grid", "files", "s2sd"] if cuda else ["grid"])
     arguments.students = arguments.students or (STUDENTS[: 2 if several else 3] if cuda else ["smallconv_16"])
     arguments.teachers = arguments.teachers or (TEACHERS if cuda else ["smallconv_64"])
-    arguments.rounds = arguments.rounds or (3 if cuda else 25)
+    # other programs change a processor's speed: short rounds, and many
+    arguments.seconds = arguments.seconds or (0.4 if cuda else 0.2)
+    arguments.rounds = arguments.rounds or (3 if cuda else 49)
     arguments.batches = arguments.batches or ([128, 64, 512] if cuda and not several else [128])
     arguments.sizes = arguments.sizes or (SIZES[: 1 if several else 2] if cuda else [(40, 40)])
     return arguments

@@ -199,7 +199,7 @@ def test_the_ceiling_is_the_fastest_way_and_a_failing_way_is_noted(monkeypatch: 
 def test_a_round_on_a_cpu_is_held_against_the_bare_step_before_and_after_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    module, speeds = load("_throughput_grid"), iter([[10.0], [20.0], [30.0], [50.0]])
+    module, speeds = load("_throughput_grid"), iter([10, 1, 20, 2, 30, 90, 50, 5])  # two ways in turn
 
     def train(_setting: Any, _images: Any, _task: Any, guess: float, between: Any) -> Any:
         assert guess == 40.0
@@ -207,11 +207,11 @@ def test_a_round_on_a_cpu_is_held_against_the_bare_step_before_and_after_it(
             between()
         return [15.0, 20.0, 20.0], 1.0
 
-    monkeypatch.setattr(module, "rates", lambda *_: next(speeds))
+    monkeypatch.setattr(module, "rates", lambda *_: [float(next(speeds))])
     monkeypatch.setattr(module, "train", train)
     ceiling = load("_losses_table").Line("ceiling")
     ceiling.figures = {"images/s": 40.0}
-    work = module.ours(setting(), lambda: None, ceiling, lambda: None, "of it")
+    work = module.ours(setting(), lambda: None, ceiling, lambda: [None, None], "of it")
     figures = {"of it": 0.8, "images/s": 20.0, "GB at most": 1.0, "images/s beside it": 25.0}
     assert work(load("_losses_table").Line("row")) == figures  # 15/15, 20/25 and 20/40
 
