@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -75,3 +77,28 @@ def test_the_same_bits_on_the_gpu() -> None:
     assert torch.equal(
         uniform(9, rows.cuda(), numbers.cuda(), range(20)).cpu(), uniform(9, rows, numbers, range(20))
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "device",
+    [
+        pytest.param("cpu", marks=pytest.mark.skipif(shutil.which("cc") is None, reason="needs a compiler")),
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+            ],
+        ),
+    ],
+)
+def test_compiled_it_draws_the_same_bits(device: str) -> None:
+    """A compiler must not take the products for whole numbers that never wrap around."""
+
+    def draws(rows: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        return torch.cat((uniform(7, rows, numbers, range(10)), uniform(-5, rows, numbers, range(15, 20))), 1)
+
+    rows, numbers = torch.tensor([0, 3, 12_935, 2**40]), torch.tensor([9, 0, 123_456, 3])
+    compiled = torch.compile(draws, dynamic=False)(rows.to(device), numbers.to(device))
+    assert torch.equal(compiled.cpu(), draws(rows, numbers))

@@ -92,7 +92,8 @@ class CapturedStep:
         torch.cuda.synchronize()
         # NCCL's watchdog asks the device for events while the step is recorded
         mode = "thread_local" if distributed.world() > 1 else "global"
-        with torch.cuda.graph(self._graph, capture_error_mode=mode):
+        # on a stream of its own: PyTorch's default one stays on the GPU of the process's first recording
+        with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode=mode):
             self._parts = self._compute(batch, outside, self._number)
 
 
