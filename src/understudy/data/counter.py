@@ -54,8 +54,8 @@ def uniform(seed: int, rows: Tensor, numbers: Tensor, channels: range) -> Tensor
         >>> torch.equal(uniform(7, rows[1:], numbers[1:], range(2, 4)), both[1:, 2:])
         True
     """
-    # Channel c adds c + 1 golden ratios, the stride of splitmix64 itself. They are multiplied here, where they
-    # wrap around: a compiler takes whole numbers made of an arange for indices, which never do.
+    # Channel c adds c + 1 golden ratios, the stride of splitmix64 itself. They are multiplied here, where
+    # they wrap around: a compiler takes whole numbers made of an arange for indices, which never do.
     steps = tuple(_signed((channel + 1) * _GOLDEN & _MASK) for channel in channels)
     words = _mix(hashed(seed, rows, numbers)[:, None] + constant(steps, rows.device, torch.int64))
     return ((words >> 40) & ((1 << 24) - 1)).to(torch.float32) * 2.0**-24
