@@ -53,7 +53,7 @@ def prepare_teachers(arguments: argparse.Namespace, steps: Steps) -> None:
     )
     _store_untrained(work, quick=arguments.quick)
     count = _small(STUDENT, arguments.quick)["augment"]["num_views"]
-    views = f"--split train --views {count} --recipe student.yaml --logits"
+    views = f"--split train --views {count} --recipe student.yaml --logits --precision bf16"
     steps.together(
         [
             _step(

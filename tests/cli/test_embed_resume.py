@@ -312,3 +312,16 @@ def test_a_model_in_memory_stays_as_it_is(model: Path, images: Path, tmp_path: P
     assert all(weight.requires_grad for weight in embedder.parameters())
     again = embed(model, images, tmp_path / "t")  # the same weights: the same table
     assert again.queries == 48
+
+
+def test_a_network_may_compute_in_half_precision(
+    command: Command, model: Path, images: Path, tmp_path: Path
+) -> None:
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    command("embed", model, images, "-o", whole)
+    command("embed", model, images, "-o", half, "--precision", "bf16")
+    vectors = [Table.open(place).read(np.arange(ITEMS)) for place in (whole, half)]
+    assert 1e-5 < np.abs(vectors[0] - vectors[1]).max() < 5e-2
+    assert (vectors[0] * vectors[1]).sum(axis=1).min() > 0.999
+    assert "precision" in command("embed", model, images, "-o", half).err
+    assert "there is no precision 'fp8'" in command("embed", model, images, "--precision", "fp8").err

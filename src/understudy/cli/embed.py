@@ -21,6 +21,7 @@ def embed(
     *,
     split: Annotated[str | None, typer.Option(help="only this split of the manifest")] = None,
     dtype: Annotated[str, typer.Option(help="how to store numbers: float32, float16 or int8")] = "float32",
+    precision: Annotated[str, typer.Option(help="at which a network computes", metavar="fp32|bf16")] = "fp32",
     logits: Annotated[bool, typer.Option("--logits", help="store a classifier's logits too")] = False,
     views: Annotated[
         int | None, typer.Option(help="augmented views of each image (default: the clean image)", min=1)
@@ -64,6 +65,7 @@ def embed(
         device=device,
         skip_unreadable=skip_unreadable,
         dtype=dtype,  # type: ignore[arg-type]  # checked where the table is planned
+        precision=precision,  # type: ignore[arg-type]  # checked where the model is opened
         logits=logits,
         views=views,
         augmentation=augmentation,

@@ -26,7 +26,7 @@ from understudy.training.processes.distributed import (
     world,
 )
 from understudy.training.progress import Reporter
-from understudy.verbs.embedding_job import Answerer, Answers, EmbeddingJob, begin, keep
+from understudy.verbs.embedding_job import Answerer, Answers, EmbeddingJob, Precision, begin, keep
 
 Engine = Literal["here", "ray"]
 Asking = Callable[
@@ -46,6 +46,7 @@ def embed(
     device: str = "auto",
     skip_unreadable: bool = False,
     dtype: Dtype = "float32",
+    precision: Precision = "fp32",
     logits: bool = False,
     views: int | None = None,
     augmentation: Augmentation | None = None,
@@ -68,6 +69,8 @@ def embed(
         device: ``auto``, ``cpu``, ``cuda``, ….
         skip_unreadable: Leave unreadable images out instead of stopping.
         dtype: How to store the numbers: ``float32``, ``float16`` or ``int8``.
+        precision: At which a network computes: ``fp32``, or ``bf16``, as a run on a GPU asks its
+            teacher.
         logits: Store the logits of a classifier too.
         views: How many augmented views of each image to ask about, the same that a run with this
             ``augmentation`` and ``view_seed`` shows its student; none: the clean image.
@@ -102,6 +105,7 @@ def embed(
         device=device,
         skip_unreadable=skip_unreadable,
         dtype=dtype,
+        precision=precision,
         logits=logits,
         augmentation=recipe,
         view_seed=view_seed,

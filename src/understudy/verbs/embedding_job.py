@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ from understudy.teachers import LiveTeacher, Teacher, open_teacher
 from understudy.teachers.identity import identity
 from understudy.training.device import find_device
 
+Precision = Literal["fp32", "bf16"]
+
 _MOST_ITEMS, _MOST_LINES, _DECODED_BYTES = 2048, 8192, 128 * 2**20
 
 
@@ -39,6 +41,7 @@ class EmbeddingJob:
         device: ``auto``, ``cpu``, ``cuda``, ….
         skip_unreadable: Leave unreadable images out.
         dtype: How numbers are stored.
+        precision: At which the model computes, where it is a network that runs here.
         logits: Whether the logits are stored too.
         augmentation: What varies between views, with their finite number; None: the clean image.
         view_seed: The seed of the views.
@@ -52,6 +55,7 @@ class EmbeddingJob:
     device: str = "auto"
     skip_unreadable: bool = False
     dtype: Dtype = "float32"
+    precision: Precision = "fp32"
     logits: bool = False
     augmentation: Augmentation | None = None
     view_seed: int = 0
@@ -109,6 +113,8 @@ class Answerer:
     """
 
     def __init__(self, job: EmbeddingJob, say: Callable[[str], None] | None = None) -> None:
+        if job.precision not in get_args(Precision):
+            raise UserError(f"there is no precision {job.precision!r}: pass fp32 or bf16")
         self.job = job
         self._device = find_device(job.device)
         self._dataset = open_dataset(job.data)
@@ -172,7 +178,8 @@ class Answerer:
         logits: list[np.ndarray] = []
         total = 0
         useless = loaded.reasons and not self.job.skip_unreadable
-        with kept_memory(self._device):
+        half = torch.autocast(self._device.type, torch.bfloat16, enabled=self.job.precision == "bf16")
+        with kept_memory(self._device), half:
             for batch in () if useless else self._batches(loaded):
                 try:
                     outputs = self._teacher.outputs(batch)
@@ -245,7 +252,8 @@ class Answerer:
 
     def _identity(self) -> dict[str, Any]:
         facts = {key: value for key, value in identity(self._teacher).items() if key != "preprocessing"}
-        return facts or {"reference": str(self.job.model)}
+        facts = facts or {"reference": str(self.job.model)}
+        return facts if self.job.precision == "fp32" else {**facts, "precision": self.job.precision}
 
     def _all_pixels(self, say: Callable[[str], None] | None) -> Pixels | None:
         """All images, where they lie decoded already: in memory, or in a pack."""
