@@ -65,7 +65,16 @@ def prepare_teachers(arguments: argparse.Namespace, steps: Steps) -> None:
         ],
         devices=gpus,
     )
-    steps.together(_measures(work, devices[0]), devices=min(1, gpus))
+
+
+def measure_teachers(arguments: argparse.Namespace, steps: Steps) -> None:
+    """Measures the teacher by both protocols, and the networks that it and the student start from.
+
+    Raises:
+        OutOfTime: The time was over first.
+    """
+    device = _devices(arguments.device)[0]
+    steps.together(_measures(arguments.work, device), devices=int(torch.device(device).type == "cuda"))
 
 
 def teachers() -> dict[str, dict[str, Any]]:

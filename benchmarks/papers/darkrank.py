@@ -28,7 +28,7 @@ import torch
 from _darkrank_quick import quick
 from _darkrank_report import Report
 from _darkrank_studies import studies
-from _darkrank_teacher import prepare_teachers
+from _darkrank_teacher import measure_teachers, prepare_teachers
 from _steps import OutOfTime, Step, Steps, say
 from write_recipes import as_yaml
 
@@ -66,6 +66,7 @@ def _run(arguments: argparse.Namespace, steps: Steps) -> None:
     for part in arguments.parts:
         for name in STUDIES.get(part, ()):
             steps.together([_study(arguments, part, name)], devices=_gpus(arguments.device))
+    measure_teachers(arguments, steps)  # last: a study needs all GPUs and this one, for a while
 
 
 def _gpus(device: str) -> int:
