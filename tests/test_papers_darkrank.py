@@ -359,7 +359,7 @@ def test_a_tiny_bench_from_start_to_end(
     data = draw_market(tmp_path / "market")
     words = ["--quick", "--data", data, "--work", work, "--out", out, "--device", "cpu", "--seeds", "1"]
     assert bench.main([str(word) for word in words]) == 0
-    assert calls == ["prepare", *["train"] * 2, *["embed"] * 4, *["evaluate"] * 6, *["compare"] * 8]
+    assert calls == ["prepare", *["train"] * 2, *["embed"] * 4, *["compare"] * 8, *["evaluate"] * 6]
     parts = {path.stem.removeprefix("darkrank-"): json.loads(path.read_text()) for path in out.glob("*.json")}
     assert set(parts) == set(bench.PARTS) - {"table1-more"}  # which stands in the table of table1
     names = [row["name"] for row in parts["table1"]["rows"]]
