@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from understudy.losses import darkrank_alpha
 from understudy.losses._distances import pairwise_distances
 from understudy.losses.darkrank_alpha import TARGET_ENTROPY, alpha_from_teacher
 from understudy.losses.darkrank_hard import HardDarkRank, hard_darkrank
@@ -110,6 +111,16 @@ def test_float32_equals_float64(share: float) -> None:
         distances = lists(64, spread=spread)
         single, double = (alpha_from_teacher(x, 4.0, share) for x in (distances.float(), distances))
         torch.testing.assert_close(single, double, rtol=1e-5, atol=0)
+
+
+def test_absent_candidates_leave_the_sharpest_choice_finite_without_float64(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    distances = torch.tensor([[1e-3, 1.2e-3, 4.0, math.inf]], dtype=torch.float64)
+    exact = alpha_from_teacher(distances, 3.0, 0.5)
+    monkeypatch.setattr(darkrank_alpha, "widest", lambda x: x.float())  # as on a device without it
+    single = alpha_from_teacher(distances, 3.0, 0.5)
+    torch.testing.assert_close(single.double(), exact, rtol=1e-3, atol=0)
 
 
 def batch(n: int = 8) -> tuple[Tensor, Tensor]:

@@ -20,8 +20,9 @@ SLIGHTEST, SHARPEST = 1e-2, 1e6
 _HALVINGS, _NEWTON_STEPS = 8, 3
 # Where all candidates tie, the entropy is the target at every α, up to rounding.
 _ROUNDING = 1e-9
-# How far behind the nearest an absent candidate stands, in units of the mean: its probability is 0.
-_ABSENT = 1e15
+# How far behind the nearest an absent candidate stands, in units of the mean: its probability is 0 at every
+# α, and the square of the sharpest score is still finite in float32.
+_ABSENT = 1e12
 
 
 def check_alpha(name: str, alpha: Alpha, target_entropy: float) -> None:
