@@ -85,6 +85,11 @@ def test_every_loss_can_be_built_and_label_free_rows_have_no_labels(
                     assert config.supervised == ()
                     assert config.data.label_fraction == 0
                     assert config.losses
+                    weights = {
+                        tuple(loss["weight"] for loss in candidate["losses"])
+                        for candidate in (row.choose.among if row.choose else ())
+                    }  # of a loss that stands alone, the weight says nothing to AdamW
+                    assert len(weights) == (1 if len(config.losses) == 1 else 3)
                 elif row.teacher is None:
                     assert {loss.name for loss in config.supervised or ()} == {
                         "cross_entropy",
@@ -175,6 +180,7 @@ def study_results(**more: Any) -> dict[str, Any]:
         return {
             "name": name,
             "seeds": [0, 1],
+            "epochs": 19.98 if name == "PKT" else 9.99,
             "metrics": {"map": values, "cmc@1": values, "neighbour_overlap@10": values},
             "chosen": None if chosen is None else {**tried[chosen], "tried": tried},
             "gap": {"map": [0.48, 0.52]} if name == "KD" else {},
@@ -210,9 +216,39 @@ def test_the_page_puts_the_published_figures_beside_ours(module: Callable[[str],
     assert "| PKT | 40.0 ± 0.0 |  | 40.0 ± 0.0 |  |" in page
     assert "| KD | – | – | 60.0 ± 14.1 | 50 ± 3 % | soft_target 80 |" in page
     assert "| KD − student alone | mAP | +20.0 | 4.0 | 0.04 | +8.6 |" in page  # 66.7 − 58.1
+    assert "Every row: 10 epochs, seeds 0, 1; but PKT: 20 epochs, seeds 0, 1." in page
     assert "At an end of what was tried: KD; PKT." in page
     assert "2 minutes of GPU time for this part" in page
     assert "at 0123456789ab, torch 2" in page
+
+
+def test_two_rows_that_stand_for_one_of_the_paper_do_not_differ_by_nothing_there(
+    module: Callable[[str], ModuleType],
+) -> None:
+    rows, published = module("_darkrank_studies"), module("_darkrank_published").published
+    test = {
+        "first": rows.SOFT_4,
+        "second": rows.SOFT,
+        "metric": "map",
+        "difference": 0.2,
+        "t": 4.0,
+        "p": 0.04,
+    }
+    told = {name: published(name) for name in (rows.SOFT_4, rows.SOFT)}
+    page = module("_darkrank_pages").page(study_results(tests=[test], published=told))
+    assert f"| {rows.SOFT} − {rows.SOFT_4} | mAP | +20.0 | 4.0 | 0.04 | – |" in page
+
+
+def test_combinations_are_compared_with_each_of_their_parts(module: Callable[[str], ModuleType]) -> None:
+    rows = module("_darkrank_studies")
+    names = {*rows.BEYOND, rows.ALONE, rows.KD, rows.SOFT}
+    assert {name for pair in rows.BEYOND_TESTS for name in pair} == names
+    both = "absolute teacher + soft DarkRank"
+    assert {first for first, second in rows.BEYOND_TESTS if second == both} == {
+        rows.ALONE,
+        "absolute teacher",
+        rows.SOFT,
+    }
 
 
 def test_tables_are_joined_and_gaps_are_those_to_the_student_alone(
@@ -229,6 +265,10 @@ def test_tables_are_joined_and_gaps_are_those_to_the_student_alone(
     assert rows[0]["gap"]["map"] == pytest.approx([1 / 3, 1 / 3])  # 0.1 of 0.3, from 0.6 to 0.9
     assert rows[1]["gap"]["map"] == pytest.approx([-1 / 3, 0])
     assert joining.joined([more])[0]["gap"] == {}
+    scratch = [row("student alone, from scratch", [0.1, 0.1]), row("KD, from scratch", [0.3, 0.5])]
+    gaps = {one["name"]: one["gap"] for one in joining.joined([{"rows": scratch}], [first])}
+    assert gaps["student alone, from scratch"] == {}
+    assert gaps["KD, from scratch"]["map"] == pytest.approx([0.25, 0.5])  # of 0.8, from 0.1 to 0.9
     every = joining.joined([first, more])
     assert [one["name"] for one in every] == ["teacher", "student alone", "KD", "PKT"]
     assert every[1]["gap"] == {}

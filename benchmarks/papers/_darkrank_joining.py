@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from _darkrank_studies import ALONE, TEACHER
+from _darkrank_studies import ALONE, SCRATCH, TEACHER
 
 from understudy.study.statistics import gap_closed, paired_test
 
@@ -16,6 +16,8 @@ Row = dict[str, Any]
 def joined(studies: Sequence[Mapping[str, Any]], beside: Sequence[Mapping[str, Any]] = ()) -> list[Row]:
     """The rows of some studies, each name once, with the share of the gap to the teacher that each closes.
 
+    The gap of a student from random weights begins at the student alone from random weights.
+
     Args:
         studies: The results whose rows are wanted.
         beside: Results in which the student alone and the teacher are looked up too.
@@ -23,8 +25,8 @@ def joined(studies: Sequence[Mapping[str, Any]], beside: Sequence[Mapping[str, A
     rows = {row["name"]: dict(row) for study in reversed(studies) for row in study["rows"]}
     known = {row["name"]: row for study in (*beside, *studies) for row in study["rows"]}
     order = dict.fromkeys(row["name"] for study in studies for row in study["rows"])
-    alone, teacher = known.get(ALONE), known.get(TEACHER)
-    for row in rows.values():
+    for name, row in rows.items():
+        alone, teacher = known.get(ALONE + SCRATCH * name.endswith(SCRATCH)), known.get(TEACHER)
         row["gap"] = {} if alone is None or teacher is None else _gaps(row, alone, teacher)
     return [rows[name] for name in order]
 
@@ -47,7 +49,7 @@ def tests(rows: Sequence[Mapping[str, Any]], pairs: Sequence[tuple[str, str]]) -
 
 def _gaps(row: Row, alone: Mapping[str, Any], teacher: Mapping[str, Any]) -> dict[str, list[float]]:
     """The share of the gap, seed by seed, for the figures that all three have."""
-    if row["seeds"] != alone["seeds"] or row["name"] == ALONE:
+    if row["seeds"] != alone["seeds"] or row["name"] == alone["name"]:
         return {}
     found = [row["metrics"], alone["metrics"], teacher["metrics"]]
     gaps = {

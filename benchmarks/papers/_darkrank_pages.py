@@ -52,10 +52,23 @@ def body(results: Results) -> str:
 
 def _study(results: Results) -> Iterator[str]:
     yield results["about"]
+    yield _epochs(results)
     yield _beside(results)
     yield _further(results)
     yield from _compared(results)
     yield from _chosen(results)
+
+
+def _epochs(results: Results) -> str:
+    """How many and from how many seeds, of most rows, and which have others."""
+    found = {
+        row["name"]: f"{row['epochs']:.0f} epochs, seeds {', '.join(map(str, row['seeds']))}"
+        for row in results["rows"]
+        if row["seeds"]
+    }
+    usual = max(found.values(), key=[*found.values()].count)
+    others = [f"{name}: {text}" for name, text in found.items() if text != usual]
+    return f"Every row: {'; but '.join([usual, *others])}."
 
 
 def _beside(results: Results) -> str:
@@ -93,10 +106,9 @@ def _compared(results: Results) -> Iterator[str]:
         return
     rows = []
     for test in results["tests"]:
-        printed = [
-            results["published"].get(test[side], {}).get(test["metric"]) for side in ("first", "second")
-        ]
-        difference = "–" if None in printed else f"{printed[1] - printed[0]:+.1f}"
+        first, second = (results["published"].get(test[side], {}) for side in ("first", "second"))
+        told = bool(first and second) and first != second  # two rows of ours may stand for one of the paper's
+        difference = f"{second[test['metric']] - first[test['metric']]:+.1f}" if told else "–"
         rows.append(
             [
                 f"{test['second']} − {test['first']}",
