@@ -417,3 +417,7 @@ def test_a_tiny_bench_from_start_to_end(
     assert bench.main([str(word) for word in words]) == 0
     assert not calls
     assert {path: path.read_bytes() for path in out.iterdir()} == first
+    again = [*words[:-1], "2", "--parts", "figure3"]
+    assert bench.main([str(word) for word in again]) == 0
+    assert calls == ["compare"] * 2  # a second seed
+    assert json.loads((out / "darkrank-figure3.json").read_text())["seeds"] == [0, 1]

@@ -8,12 +8,14 @@ FOLDER of the data is Market-1501 as its archive unpacks; that of the weights ho
 data, trains the teacher twice (on all identities, and for every choice on four fifths) and stores its
 answers; every other part runs a study that ships with the package (`understudy compare market1501-table1`).
 Started again with the same words it does not redo what is finished; after --until seconds nothing new begins,
-what runs writes a checkpoint, and the exit status is 75. Each finished part is written to --out.
+what runs writes a checkpoint, and the exit status is 75. Each finished part is written to --out. A study that
+was finished with fewer seeds or rows goes on; one whose settings have changed since is refused.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +33,8 @@ from _darkrank_studies import studies
 from _darkrank_teacher import measure_teachers, prepare_teachers
 from _steps import OutOfTime, Step, Steps, say
 from write_recipes import as_yaml
+
+from understudy.study import changed, read_study
 
 STUDIES = {
     "curves": ("market1501-curves",),
@@ -82,7 +86,22 @@ def _study(arguments: argparse.Namespace, part: str, name: str) -> Step:
     words: list[Any] = ["compare", recipe, "--out", name, "--jobs", arguments.jobs]
     words += [] if arguments.device == "auto" else ["--device", arguments.device]
     words += [] if arguments.seeds is None else ["--seeds", arguments.seeds]
+    _put_aside_others(arguments, name, recipe)
     return Step(part, tuple(map(str, words)), f"{name}/results.json")
+
+
+def _put_aside_others(arguments: argparse.Namespace, name: str, recipe: str) -> None:
+    """Renames results that other rows, seeds or settings gave, so that the study is taken up again."""
+    results: Path = arguments.work / name / "results.json"
+    if not results.is_file():
+        return
+    study = read_study(arguments.work / recipe if arguments.quick else recipe)
+    settings = {} if arguments.device == "auto" else {"device": arguments.device}
+    wanted = changed(study, settings, seeds=arguments.seeds).model_dump(mode="json")
+    found = json.loads(results.read_text(encoding="utf-8"))["config"]
+    if any(found[key] != wanted[key] for key in ("base", "rows", "seeds")):
+        results.replace(results.with_name("results-before.json"))
+        say(f"{name}: its results are of other rows, seeds or settings; they are in results-before.json now")
 
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
