@@ -21,9 +21,13 @@ from understudy.data.table import write_table
 from understudy.errors import UserError
 from understudy.study import changed, jobs, read_study, to_markdown
 from understudy.study.devices import gpus_of, see_only
+from understudy.study.job import Job
+from understudy.study.results import gpu_share
+from understudy.study.spending import Spending
 from understudy.study.statistics import gap_closed
 from understudy.training.progress import Reporter
 from understudy.training.signals import Stopped
+from understudy.training.workshop import Workshop
 
 Command = Callable[..., Any]
 TRAINED, STORED = "trained", "stored"
@@ -51,7 +55,7 @@ def streets(taught: Path, tmp_path: Path) -> Path:
         splits=splits,
         cameras=[str(n % 2) for n in number],
     ).save(tmp_path / "streets.csv")
-    vectors = np.random.default_rng(0).normal(size=(len(files), 8)).astype(np.float32)
+    vectors = np.random.default_rng(0).normal(size=(len(files), 12)).astype(np.float32)
     for place, label in enumerate(file.parent.name for file in files):
         vectors[place, int(label[5:])] += 4.0  # this teacher knows everything
     write_table(tmp_path / "stored", vectors, names, metadata={"teacher": "stored"})
@@ -67,6 +71,7 @@ def study(settings: Callable[..., dict[str, Any]], streets: Path, taught: Path, 
         augment={"num_views": 1},
         steps=3,
     )
+    base["student"] = {**base["student"], "dim": 12}  # as many as both teachers have
     network = {"reference": str(taught / "teacher" / "model"), "clean": f"table:{tmp_path / 'stored'}"}
     among = [{"losses": [{"name": "fitnet", "weight": weight}]} for weight in (0.0, 4.0)]
     choose = {"among": among, "metric": "map", "overrides": {"steps": 2, "data": {"val_fraction": 0.5}}}
@@ -162,6 +167,42 @@ def test_a_run_that_fails_is_named_and_the_others_are_finished(
     assert last.startswith("error: 1 of 2 runs failed, the others are kept; diverges, seed 0: ")
     assert (tmp_path / "out" / "runs" / "alone" / "seed-0" / "summary.json").is_file()
     assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_one_after_another_any_failure_is_named_and_the_others_are_finished(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begun: list[str] = []
+
+    def execute(_config: RunConfig, out: Path, **_kept: Any) -> None:
+        begun.append(out.name)
+        if out.name == "full":
+            raise RuntimeError("out of memory")
+        if out.name == "stopped":
+            raise Stopped("stopped by SIGINT")
+
+    monkeypatch.setattr(jobs, "execute", execute)
+    runs = [Job(name, RunConfig(), tmp_path / name) for name in ("full", "other", "stopped", "never")]
+    arguments = (Workshop(), Reporter(quiet=True), Spending(tmp_path / "spent.json"))
+    with pytest.raises(
+        UserError, match="1 of 2 runs failed, the others are kept; full: RuntimeError: out of"
+    ):
+        jobs._one_by_one(runs[:2], *arguments)
+    assert begun == ["full", "other"]
+    with pytest.raises(Stopped):
+        jobs._one_by_one(runs[2:], *arguments)
+    assert begun[2:] == ["stopped"]
+
+
+def test_gpu_time_is_shared_by_all_runs_it_was_spent_on(tmp_path: Path) -> None:
+    """Also by those of a seed that the study is now made without."""
+    for place in ("choice/a/0/seed-1000", "runs/a/seed-0", "runs/a/seed-1"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "summary.json").write_text(json.dumps({"seconds": 10.0}))
+    spending = Spending(tmp_path / "spent.json")
+    assert gpu_share(tmp_path, spending) is None
+    spending.gpu_seconds = 15.0
+    assert gpu_share(tmp_path, spending) == pytest.approx(0.5)
 
 
 def ended(*errors: BaseException | None) -> dict[Future[None], str]:

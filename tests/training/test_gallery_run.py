@@ -209,6 +209,30 @@ def test_what_cannot_be_measured_is_refused_before_training(
     assert not (tmp_path / "run").exists()
 
 
+def test_clean_vectors_of_another_teacher_are_refused(
+    crowd: Path, tables: dict[str, str], tmp_path: Path
+) -> None:
+    """One trained on other identities knows those that a choice is made with."""
+    for name, dim, words in (("other", 8, "was written by another model"), ("wide", 12, "of 12 dimensions")):
+        embed(build_embedder({**STUDENT, "backbone": "smallconv_16", "dim": dim}), crowd, tmp_path / name)
+        main = {**tables, "clean": f"table:{tmp_path / name}"}
+        with pytest.raises(UserError, match=words):
+            run_on(crowd, tmp_path / "run", teachers={"main": main}, losses=["similarity_kl"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_clean_vectors_may_lack_images_that_nobody_can_read(teacher: Embedder, tmp_path: Path) -> None:
+    crowd = write_crowd(tmp_path / "drawn")
+    embed(teacher, crowd, tmp_path / "views", split="train", views=2, augmentation=Augmentation(flip=0.5))
+    (tmp_path / "drawn" / "gallery-0000-2-1.png").write_bytes(b"no image")
+    embed(teacher, crowd, tmp_path / "clean", skip_unreadable=True)
+    main = {"reference": f"table:{tmp_path / 'views'}", "clean": f"table:{tmp_path / 'clean'}"}
+    data = {"source": str(crowd), "val_fraction": 0.0, "skip_unreadable": True}
+    run = run_on(crowd, tmp_path / "run", data=data, teachers={"main": main}, losses=["similarity_kl"])
+    assert 0 < run.metrics["neighbour_overlap@10"] < 1
+    assert json.loads((run.path / "summary.json").read_text())["counts"]["gallery"] == 21
+
+
 def test_a_run_counts_the_time_of_all_its_starts(
     crowd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

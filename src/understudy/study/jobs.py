@@ -76,7 +76,9 @@ def _one_by_one(jobs: Sequence[Job], workshop: Workshop, reporter: Reporter, spe
         reporter.say(f"[{number}/{len(jobs)}] {job.title}")
         try:
             execute(job.config, job.out, resume=True, workshop=workshop, reporter=reporter)
-        except UserError as error:
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 (as side by side: it is named in the end)
             failures.add(job.title, error)
         spending.note()
     failures.end()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -93,9 +95,17 @@ def teacher_row(study: StudyConfig, row: RowConfig, workshop: Workshop, reporter
     return {"name": row.name, "seeds": [], "seconds": [], **nothing, **report}
 
 
-def gpu_share(jobs: Sequence[Job], spending: Spending) -> float | None:
-    """The seconds of a GPU in a second of a run: those of all starts, over the seconds of all runs."""
-    seconds = sum((job.summary() or {}).get("seconds", 0.0) for job in jobs)
+def gpu_share(out: Path, spending: Spending) -> float | None:
+    """The seconds of a GPU in a second of a run: those of all starts, over the seconds of all runs.
+
+    Runs of rows and seeds that the study had before count too, as what was spent on them does.
+
+    Args:
+        out: The study's directory.
+        spending: What was spent there.
+    """
+    runs = [*out.glob("choice/*/*/seed-*/summary.json"), *out.glob("runs/*/seed-*/summary.json")]
+    seconds = sum(json.loads(run.read_text(encoding="utf-8"))["seconds"] for run in runs)
     return spending.gpu_seconds / seconds if spending.gpu_seconds and seconds else None
 
 

@@ -93,7 +93,7 @@ def run_study(
     }
     run(list(jobs.values()))
     speeds = speeds_of(list(jobs.values()))
-    share = gpu_share([*jobs.values(), *(job for some in trials.values() for job in some)], spending)
+    share = gpu_share(out, spending)
     rows = [
         teacher_row(study, row, workshop, reporter)
         if row.teacher is not None

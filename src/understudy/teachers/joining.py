@@ -53,6 +53,29 @@ def judges(teacher: Teacher, rows: np.ndarray) -> bool:
     return True
 
 
+def refuse_another(teacher: Teacher, judge: Teacher, clean: str) -> None:
+    """Refuses vectors of clean images that are not those of the teacher that is learnt from.
+
+    Two tables are known by the weights of the models that wrote them, where both wrote them down.
+
+    Raises:
+        UserError: Their dimensions, or the models behind the tables, differ.
+    """
+    if judge.dim != teacher.dim:
+        raise UserError(
+            f"{clean!r} has vectors of {judge.dim} dimensions and the teacher {teacher.name!r} of "
+            f"{teacher.dim}: set the teacher's `clean` to its own vectors"
+        )
+    if isinstance(teacher, TableTeacher) and isinstance(judge, TableTeacher):
+        ours, theirs = (one.table.metadata.get("sha256") for one in (teacher, judge))
+        alike = teacher.table.metadata.keys() - {"precision"} == judge.table.metadata.keys() - {"precision"}
+        if ours and theirs and alike and ours != theirs:
+            raise UserError(
+                f"{clean!r} was written by another model than the table of the teacher {teacher.name!r}: set "
+                "the teacher's `clean` to its own vectors"
+            )
+
+
 def check_view(teacher: TableTeacher, view: View, augmentation: Augmentation) -> None:
     """Refuses views that a table says nothing about.
 

@@ -51,7 +51,7 @@ def judges_of(
         student: The model that is measured.
 
     Raises:
-        UserError: A teacher's ``clean`` vectors are those of views, or lack some of the rows.
+        UserError: A teacher's ``clean`` vectors are another's or those of views, or lack some of the rows.
     """
     dataset = workshop.dataset(config.data)
     if not compares(config, dataset.manifest, split):
@@ -65,7 +65,8 @@ def judges_of(
                     f"teachers.{name}.clean {config.teachers[name].clean!r} holds augmented views: pass a "
                     "table of clean images, embedded without --views"
                 )
-            judge.table.rows([dataset.manifest.ids[row] for row in rows.tolist()])  # names what is missing
+            if not config.data.skip_unreadable:  # what nobody can read it need not have
+                judge.table.rows([dataset.manifest.ids[row] for row in rows.tolist()])  # names the missing
         return judges(judge, rows)
 
     first = next(iter(config.teachers))

@@ -25,7 +25,7 @@ from understudy.data.items import Items
 from understudy.data.lines import RESIDENT_SHARE
 from understudy.data.memory import available_memory
 from understudy.teachers import TableTeacher, Teacher
-from understudy.teachers.joining import joined
+from understudy.teachers.joining import joined, refuse_another
 from understudy.training.keeping import Shelf, digest_of, key_of
 from understudy.training.progress import Reporter
 from understudy.training.teaching.remembering import Remembering
@@ -124,9 +124,15 @@ class Workshop(Remembering):
         return pixels
 
     def judge(self, config: TeacherConfig, data: DataConfig, device: torch.device) -> Teacher:
-        """Who says something about clean images of a data set: the teacher, or its ``clean`` vectors."""
-        teacher = self._known(clean(config), device)
-        return joined(teacher, self.dataset(data), np.empty(0, dtype=np.int64))
+        """Who says something about clean images of a data set: the teacher, or its ``clean`` vectors.
+
+        Raises:
+            UserError: The ``clean`` vectors are another teacher's.
+        """
+        judge = self._known(clean(config), device)
+        if config.clean is not None:
+            refuse_another(self._known(config, device), judge, config.clean)
+        return joined(judge, self.dataset(data), np.empty(0, dtype=np.int64))
 
     def clean_embeddings(
         self, config: TeacherConfig, data: DataConfig, pixels: Pixels, rows: Tensor, batch_size: int
