@@ -69,6 +69,16 @@ def test_every_row_has_the_same_epochs_and_three_candidates_of_a_third_of_them(
                 }
 
 
+def test_no_row_is_trained_twice(module: Callable[[str], ModuleType]) -> None:
+    for name in module("_darkrank_studies").studies():
+        study = read_study(name)
+        runs = [
+            (study.run_config(row, 0).model_dump_json(), row.choose and row.choose.model_dump_json())
+            for row in study.rows
+        ]
+        assert len(set(runs)) == len(runs)
+
+
 def test_every_loss_can_be_built_and_label_free_rows_have_no_labels(
     module: Callable[[str], ModuleType],
 ) -> None:

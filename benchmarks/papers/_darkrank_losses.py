@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 Settings = dict[str, Any]
@@ -86,11 +86,6 @@ def two_digits(value: float) -> float:
         0.035
     """
     return float(f"{value:.2g}")
-
-
-def weights_of(settings: Mapping[str, Any]) -> list[float]:
-    """The weights of a candidate's losses."""
-    return [one["weight"] for one in settings.get("losses", [])]
 
 
 def _middle(length: int | None, score: tuple[float, float]) -> float:
