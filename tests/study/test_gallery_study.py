@@ -169,6 +169,33 @@ def test_a_run_that_fails_is_named_and_the_others_are_finished(
     assert not (tmp_path / "out" / "results.json").exists()
 
 
+def failures(total: int, reporter: Reporter | None = None, *, may_diverge: bool = False) -> Any:
+    return jobs._Failures(total, reporter or Reporter(quiet=True), may_diverge)
+
+
+def test_a_candidate_that_diverges_is_not_chosen(
+    command: Command, study: Path, streets: Path, tmp_path: Path
+) -> None:
+    value = yaml.safe_load(study.read_text())
+    wild = {"optim": {"name": "sgd", "lr": 1e30}, "steps": 8, "log_every": 1}
+    among = [wild, {"optim": {"lr": 0.01}}]
+    choose = {"metric": "map", "among": among, "overrides": {"data": {"val_fraction": 0.5}}}
+    value["rows"] = [{"name": "alone", "choose": choose}]
+    value |= {"tests": [], "gap": None, "metrics": ["map"]}
+    study.write_text(yaml.safe_dump(value))
+    words = ["compare", study, "--data", streets, "--teacher", f"table:{tmp_path / 'stored'}", "--seeds", 1]
+    done = command(*words, "--out", tmp_path / "out", "--json")
+    assert done.status == 0, done.err
+    assert "diverged: choosing for alone: " in done.err
+    (row,) = json.loads(done.out)["rows"]
+    assert row["chosen"]["settings"] == {"optim": {"lr": 0.01}}
+    assert [one["figure"] is None for one in row["chosen"]["tried"]] == [True, False]
+    value["rows"][0]["choose"]["among"].pop()
+    study.write_text(yaml.safe_dump(value))
+    none = command(*words, "--out", tmp_path / "none")
+    assert "every candidate of the row 'alone' diverged: give it one with a lower" in none.err
+
+
 def test_one_after_another_any_failure_is_named_and_the_others_are_finished(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -183,14 +210,14 @@ def test_one_after_another_any_failure_is_named_and_the_others_are_finished(
 
     monkeypatch.setattr(jobs, "execute", execute)
     runs = [Job(name, RunConfig(), tmp_path / name) for name in ("full", "other", "stopped", "never")]
-    arguments = (Workshop(), Reporter(quiet=True), Spending(tmp_path / "spent.json"))
+    arguments = (Workshop(), Spending(tmp_path / "spent.json"))
     with pytest.raises(
         UserError, match="1 of 2 runs failed, the others are kept; full: RuntimeError: out of"
     ):
-        jobs._one_by_one(runs[:2], *arguments)
+        jobs._one_by_one(runs[:2], *arguments, failures(2))
     assert begun == ["full", "other"]
     with pytest.raises(Stopped):
-        jobs._one_by_one(runs[2:], *arguments)
+        jobs._one_by_one(runs[2:], *arguments, failures(2))
     assert begun[2:] == ["stopped"]
 
 
@@ -224,7 +251,7 @@ def test_runs_side_by_side_are_named_too(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(UserError) as caught:
         jobs._watch(
             ended(None, UserError("it diverged: lower optim.lr"), None, KeyError("x"), *([ValueError()] * 4)),
-            Reporter(),
+            failures(8, Reporter()),
             lambda: notes.append(1),
         )
     assert str(caught.value).startswith("6 of 8 runs failed, the others are kept; run ")
@@ -232,9 +259,9 @@ def test_runs_side_by_side_are_named_too(capsys: pytest.CaptureFixture[str]) -> 
     assert "; …)" in str(caught.value)
     assert notes
     with pytest.raises(UserError, match=r"a process was killed.*start the study again with fewer --jobs"):
-        jobs._watch(ended(None, BrokenProcessPool()), Reporter(quiet=True), lambda: None)
+        jobs._watch(ended(None, BrokenProcessPool()), failures(2), lambda: None)
     with pytest.raises(Stopped):
-        jobs._watch(ended(Stopped("stopped by SIGINT")), Reporter(quiet=True), lambda: None)
+        jobs._watch(ended(Stopped("stopped by SIGINT")), failures(1), lambda: None)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from understudy.study.devices import gpus_of, see_only
 from understudy.study.job import Job
 from understudy.study.spending import Spending
 from understudy.training.device import find_device
+from understudy.training.guard import Diverged
 from understudy.training.progress import Reporter
 from understudy.training.run import execute
 from understudy.training.signals import Stopped, listening
@@ -36,6 +37,7 @@ def run_jobs(
     reporter: Reporter,
     spending: Spending,
     devices: Sequence[str] | None = None,
+    may_diverge: bool = False,
 ) -> None:
     """Runs what is not finished yet. A run that fails does not keep the others from being finished.
 
@@ -46,6 +48,7 @@ def run_jobs(
         reporter: Told what is under way.
         spending: Counts the time of the GPUs.
         devices: The GPUs to share the runs out to, such as ``cuda:0``; None: all that can be seen.
+        may_diverge: A run whose loss became NaN has not failed: it is only left without a summary.
 
     Raises:
         UserError: Some runs failed; the sentence names the first.
@@ -61,17 +64,17 @@ def run_jobs(
     if workers == 1 and devices is None:
         on_gpu = find_device(waiting[0].config.device).type == "cuda"
         with spending.on(gpus=int(on_gpu)):
-            _one_by_one(waiting, workshop, reporter, spending)
+            _one_by_one(waiting, workshop, spending, _Failures(len(waiting), reporter, may_diverge))
         return
     for job in waiting:
         workshop.dataset(job.config.data)  # drawn once, into the cache that the workers read
     used = gpus[:workers]
     with spending.on(gpus=len(used) or sum(job.config.device.startswith("cuda") for job in waiting[:1])):
-        _side_by_side(waiting, workers, used, reporter, spending)
+        _side_by_side(waiting, workers, used, spending, _Failures(len(waiting), reporter, may_diverge))
 
 
-def _one_by_one(jobs: Sequence[Job], workshop: Workshop, reporter: Reporter, spending: Spending) -> None:
-    failures = _Failures(len(jobs), reporter)
+def _one_by_one(jobs: Sequence[Job], workshop: Workshop, spending: Spending, failures: _Failures) -> None:
+    reporter = failures.reporter
     for number, job in enumerate(jobs, 1):
         reporter.say(f"[{number}/{len(jobs)}] {job.title}")
         try:
@@ -85,7 +88,7 @@ def _one_by_one(jobs: Sequence[Job], workshop: Workshop, reporter: Reporter, spe
 
 
 def _side_by_side(
-    jobs: Sequence[Job], workers: int, gpus: tuple[int, ...], reporter: Reporter, spending: Spending
+    jobs: Sequence[Job], workers: int, gpus: tuple[int, ...], spending: Spending, failures: _Failures
 ) -> None:
     threads = max(1, (os.cpu_count() or 1) // workers)
     context = multiprocessing.get_context("spawn")
@@ -99,7 +102,7 @@ def _side_by_side(
             pool.submit(_work, job.config.model_dump(mode="json"), str(job.out)): job.title for job in jobs
         }
         try:
-            _watch(futures, reporter, spending.note)
+            _watch(futures, failures, spending.note)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # nothing new begins
             for process in multiprocessing.active_children():
@@ -107,10 +110,9 @@ def _side_by_side(
             raise
 
 
-def _watch(futures: dict[Future[None], str], reporter: Reporter, note: Callable[[], None]) -> None:
+def _watch(futures: dict[Future[None], str], failures: _Failures, note: Callable[[], None]) -> None:
     """Says which runs are finished and which failed; raises `Stopped` when a stop is asked for."""
     pending, done = set(futures), 0
-    failures = _Failures(len(futures), reporter)
     with listening() as request:
         while pending:
             running = [futures[future] for future in pending if future.running()]
@@ -131,7 +133,7 @@ def _watch(futures: dict[Future[None], str], reporter: Reporter, note: Callable[
                     failures.add(futures[future], error)
                 else:
                     done += 1
-                    reporter.say(f"[{done}/{len(futures)}] {futures[future]}")
+                    failures.reporter.say(f"[{done}/{len(futures)}] {futures[future]}")
             if finished:
                 note()
     failures.end()
@@ -140,14 +142,18 @@ def _watch(futures: dict[Future[None], str], reporter: Reporter, note: Callable[
 class _Failures:
     """Which runs failed, said at once and again at the end."""
 
-    def __init__(self, total: int, reporter: Reporter) -> None:
+    def __init__(self, total: int, reporter: Reporter, may_diverge: bool) -> None:
+        self.reporter = reporter
         self._total = total
-        self._reporter = reporter
+        self._may_diverge = may_diverge
         self._errors: dict[str, Exception] = {}
 
     def add(self, title: str, error: Exception) -> None:
+        if self._may_diverge and isinstance(error, Diverged):
+            self.reporter.say(f"diverged: {title}: {error}")
+            return
         self._errors[title] = error
-        self._reporter.say(f"failed: {title}: {_sentence(error)}")
+        self.reporter.say(f"failed: {title}: {_sentence(error)}")
 
     def end(self) -> None:
         """Raises if there were any."""

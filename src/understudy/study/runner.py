@@ -73,13 +73,19 @@ def run_study(
         _claim(study, out)
     spending = Spending(out / "spent.json")
 
-    def run(jobs: Sequence[Job]) -> None:
+    def run(jobs: Sequence[Job], *, may_diverge: bool = False) -> None:
         run_jobs(
-            jobs, workers=workers, devices=devices, workshop=workshop, reporter=reporter, spending=spending
+            jobs,
+            workers=workers,
+            devices=devices,
+            workshop=workshop,
+            reporter=reporter,
+            spending=spending,
+            may_diverge=may_diverge,
         )
 
     trials = _trials(study, out)
-    run([job for jobs in trials.values() for job in jobs])
+    run([job for jobs in trials.values() for job in jobs], may_diverge=True)
     chosen = _choose(study, trials)
     jobs = {
         (row.name, seed): Job(
@@ -167,15 +173,23 @@ def _trials(study: StudyConfig, out: Path) -> dict[tuple[str, int], list[Job]]:
 
 
 def _choose(study: StudyConfig, trials: Mapping[tuple[str, int], Sequence[Job]]) -> dict[str, dict[str, Any]]:
-    """The candidate of each row with the best mean."""
+    """The candidate of each row with the best mean; one that diverged has none and is not chosen."""
     chosen: dict[str, dict[str, Any]] = {}
     for row in study.rows:
         if row.choose is None:
             continue
         tried: list[dict[str, Any]] = []
         for number, settings in enumerate(row.choose.among):
-            figures = [metrics_of(job)[row.choose.metric] for job in trials[row.name, number]]
-            tried.append({"settings": settings, "figure": mean_and_deviation(figures)[0]})
-        best = max(tried, key=operator.itemgetter("figure"))
+            jobs = trials[row.name, number]
+            whole = all(job.summary() is not None for job in jobs)
+            figures = [metrics_of(job)[row.choose.metric] for job in jobs] if whole else []
+            tried.append({"settings": settings, "figure": mean_and_deviation(figures)[0] if whole else None})
+        sound = [one for one in tried if one["figure"] is not None]
+        if not sound:
+            raise UserError(
+                f"every candidate of the row {row.name!r} diverged: give it one with a lower learning rate "
+                "or weight, or set optim.clip"
+            )
+        best = max(sound, key=operator.itemgetter("figure"))
         chosen[row.name] = {**best, "metric": row.choose.metric, "tried": tried}
     return chosen

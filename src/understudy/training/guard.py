@@ -8,11 +8,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from understudy.errors import UserError
 from understudy.training.processes.distributed import any_process, gather_objects, world
 
 
 class NotFinite(Exception):
     """A loss or gradient became NaN or infinite; the message names the step and the part."""
+
+
+class Diverged(UserError):
+    """A run that ended because a loss or gradient became NaN or infinite."""
 
 
 class NaNGuard:

@@ -11,7 +11,6 @@ import torch
 
 from understudy._version import __version__
 from understudy.config import RunConfig
-from understudy.errors import UserError
 from understudy.files import write_json
 from understudy.models import count_macs, count_parameters, model_card, save_artefact
 from understudy.training.assemble import Parts, assemble
@@ -23,7 +22,7 @@ from understudy.training.directory.card import provenance
 from understudy.training.directory.claiming import Claim, is_free
 from understudy.training.directory.records import Records
 from understudy.training.directory.results import Run, read_run
-from understudy.training.guard import NotFinite
+from understudy.training.guard import Diverged, NotFinite
 from understudy.training.loop import Loop
 from understudy.training.oom import naming_memory
 from understudy.training.optim import build_optimiser, rate_factor
@@ -100,7 +99,7 @@ def _execute(config: RunConfig, out: Path, resume: bool, workshop: Workshop, rep
         try:
             loop.run(stop)
         except NotFinite as error:
-            raise UserError(
+            raise Diverged(
                 f"{error}: lower optim.lr or set optim.clip; the last good checkpoint is in "
                 f"{str(out / 'checkpoints')!r}"
             ) from None
