@@ -140,7 +140,7 @@ def test_a_tiny_bench_from_start_to_end(
     monkeypatch.setitem(bench.SETTINGS, "typefaces", tiny)
     monkeypatch.setattr(bench, "TUNED", 0.5)
     monkeypatch.setattr(bench, "packaged_path", lambda _: taught / "teacher" / "model")
-    monkeypatch.setattr("understudy.study.runner.images_per_second", lambda _: 1.0)
+    monkeypatch.setattr("understudy.study.results.images_per_second", lambda _: 1.0)
     monkeypatch.chdir(tmp_path)
     calls: list[str] = []
 

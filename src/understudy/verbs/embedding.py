@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -30,7 +31,7 @@ from understudy.verbs.embedding_job import Answerer, Answers, EmbeddingJob, Prec
 
 Engine = Literal["here", "ray"]
 Asking = Callable[
-    [TableWriter, Answerer, Sequence[int], Callable[[int], None]], Iterator[tuple[int, Answers]]
+    [TableWriter, Answerer, Sequence[int], Callable[[int], None]], Generator[tuple[int, Answers], None, None]
 ]
 S = TypeVar("S")
 T = TypeVar("T")
@@ -150,7 +151,7 @@ def _asking(job: EmbeddingJob, engine: Engine, workers: int | None) -> Asking:
 
     def on_ray(
         writer: TableWriter, answerer: Answerer, todo: Sequence[int], asked: Callable[[int], None]
-    ) -> Iterator[tuple[int, Answers]]:
+    ) -> Generator[tuple[int, Answers], None, None]:
         del answerer
         shards = [(shard, writer.items(shard)) for shard in todo]
         return answers_from_ray(job, shards, workers=workers, asked=asked)
@@ -160,7 +161,7 @@ def _asking(job: EmbeddingJob, engine: Engine, workers: int | None) -> Asking:
 
 def _answered_here(
     writer: TableWriter, answerer: Answerer, todo: Sequence[int], asked: Callable[[int], None]
-) -> Iterator[tuple[int, Answers]]:
+) -> Generator[tuple[int, Answers], None, None]:
     for shard, loaded in _ahead(lambda number: answerer.load(writer.items(number)), todo):
         yield shard, answerer.answer(loaded, asked)
 
@@ -184,9 +185,10 @@ def _fill(writer: TableWriter, answerer: Answerer, reporter: Reporter, asking: A
         writer.asked(count)
         reporter.tick(done, total)
 
-    for shard, answers in asking(writer, answerer, todo, asked):
-        reasons |= answers.reasons
-        keep(writer, shard, answers, skip_unreadable=answerer.job.skip_unreadable)
+    with closing(asking(writer, answerer, todo, asked)) as answered:  # its thread ends with it
+        for shard, answers in answered:
+            reasons |= answers.reasons
+            keep(writer, shard, answers, skip_unreadable=answerer.job.skip_unreadable)
     reporter.stop()
     return reasons
 

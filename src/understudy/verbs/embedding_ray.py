@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ def answers_from_ray(
     *,
     workers: int | None = None,
     asked: Callable[[int], None] | None = None,
-) -> Iterator[tuple[int, Answers]]:
+) -> Generator[tuple[int, Answers], None, None]:
     """Asks the teacher of a job about shards of items, in actors with a model each.
 
     A cluster that this process is connected to already is used, then the one that ``RAY_ADDRESS`` names, else
