@@ -11,6 +11,7 @@ from typing import Any
 from _blackbox_rows import FEW, LABELS, MIXED, RELATIVE, TUNED
 
 from understudy.study.statistics import mean_and_deviation, paired_test
+from understudy.study.table import percent
 
 Line = dict[str, Any]
 
@@ -172,7 +173,7 @@ def _difference(test: Mapping[str, Any]) -> str:
 
 def _aligned(lines: Sequence[Line], metric: str, teacher: Mapping[str, float]) -> str:
     rows = [
-        [line["method"], _figure(line, metric), _spread(line.get("student", {}).get(metric))]
+        [line["method"], _figure(line, metric), percent(line.get("student", {}).get(metric))]
         for line in sorted(lines, key=lambda line: -mean_and_deviation(line["figures"][metric])[0])
     ]
     if metric in teacher:
@@ -190,14 +191,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _figure(line: Line | None, metric: str) -> str:
-    return "–" if line is None else _spread(line["figures"].get(metric))
-
-
-def _spread(values: Sequence[float] | None) -> str:
-    if not values:
-        return "–"
-    mean, deviation = mean_and_deviation([100 * value for value in values])
-    return f"{mean:.1f}" if len(values) == 1 else f"{mean:.1f} ± {deviation:.1f}"
+    return "–" if line is None else percent(line["figures"].get(metric))
 
 
 def _title(metric: str) -> str:

@@ -9,6 +9,7 @@ from _darkrank_published import COLUMNS, SPEED
 from _darkrank_studies import TEACHER
 
 from understudy.study.statistics import mean_and_deviation
+from understudy.study.table import percent
 
 Results = Mapping[str, Any]
 
@@ -81,7 +82,7 @@ def _beside(results: Results) -> str:
         cells = (
             cell
             for name in columns
-            for cell in (_figure(row["metrics"].get(name)), _number(printed.get(name)))
+            for cell in (percent(row["metrics"].get(name)), _number(printed.get(name)))
         )
         rows.append([row["name"], *cells])
     return table(head, rows)
@@ -92,7 +93,7 @@ def _further(results: Results) -> str:
     rows = [
         [
             row["name"],
-            *(_figure(row["metrics"].get(name)) for name in _FURTHER),
+            *(percent(row["metrics"].get(name)) for name in _FURTHER),
             _gap(row),
             _settings(row["chosen"]["settings"]) if row.get("chosen") else "",
         ]
@@ -177,7 +178,7 @@ def _teacher(results: Results) -> Iterator[str]:
 def _curves(results: Results) -> Iterator[str]:
     yield results["about"]
     rows = [
-        [row["name"], *(_figure(row["metrics"].get(name)) for name in ("map", "cmc@1"))]
+        [row["name"], *(percent(row["metrics"].get(name)) for name in ("map", "cmc@1"))]
         for row in results["rows"]
     ]
     yield table(["", "mAP", "rank-1"], rows)
@@ -191,7 +192,7 @@ def _figure3(results: Results) -> Iterator[str]:
         for kind in dict.fromkeys(point["kind"] for point in points):
             found = {point["value"]: point for point in points if point["kind"] == kind}
             rows.append(
-                [kind, *(_figure(found[v]["metrics"].get("map")) if v in found else "" for v in values)]
+                [kind, *(percent(found[v]["metrics"].get("map")) if v in found else "" for v in values)]
             )
         yield table([f"mAP at {varied}", *values], rows)
 
@@ -207,7 +208,7 @@ def _table5(results: Results) -> Iterator[str]:
             f"{row['parameters'] / 1e6:.2f} M",
             f"{row['macs'] / 1e6:,.0f} M",
             *(f"{place['images_per_second'][row['name']]:,.0f}" for place in speeds),
-            *(_figure(row["metrics"].get(name)) for name in COLUMNS[:2]),
+            *(percent(row["metrics"].get(name)) for name in COLUMNS[:2]),
         ]
         rows.append([row["name"], *cells])
         if row["seeds"] and mean_and_deviation(row["metrics"]["cmc@1"])[0] >= wanted:
@@ -243,13 +244,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, align: str = "-
     """Rows of cells as Markdown, the first column on the left."""
     lines = [list(head), ["---", *[align] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def _figure(values: Sequence[float] | None) -> str:
-    if not values:
-        return "–"
-    mean, deviation = mean_and_deviation([100 * value for value in values])
-    return f"{mean:.1f}" if len(values) == 1 else f"{mean:.1f} ± {deviation:.1f}"
 
 
 def _one(value: float | None) -> str:

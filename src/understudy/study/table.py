@@ -27,8 +27,8 @@ def to_markdown(results: Mapping[str, Any]) -> str:
         lines += [results["about"], ""]
     lines += [_line(head), _line(["---", *["--:"] * (len(head) - 1)])]
     for row in results["rows"]:
-        figures = [_figure(row["metrics"].get(name)) for name in metrics]
-        figures += [_figure((row.get("gap") or {}).get(name)) for name in gaps]
+        figures = [percent(row["metrics"].get(name)) for name in metrics]
+        figures += [percent((row.get("gap") or {}).get(name)) for name in gaps]
         lines.append(
             _line(
                 [
@@ -92,7 +92,13 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _figure(values: Sequence[float] | None) -> str:
+def percent(values: Sequence[float] | None) -> str:
+    """A figure over the seeds, in percent.
+
+    Example:
+        >>> percent([0.5, 0.52]), percent([0.5]), percent(None)
+        ('51.0 ± 1.4', '50.0', '–')
+    """
     if not values:
         return "–"
     mean, deviation = mean_and_deviation([100 * value for value in values])
