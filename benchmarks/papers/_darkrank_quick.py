@@ -26,7 +26,7 @@ def quick_run(config: dict[str, Any]) -> dict[str, Any]:
     """A run with a tiny network and two steps."""
     from understudy.config import merge
 
-    return merge(config, {**QUICK, "compile": "off"})
+    return merge(config, QUICK)
 
 
 def _without_network(config: dict[str, Any]) -> dict[str, Any]:

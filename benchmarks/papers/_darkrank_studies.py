@@ -221,7 +221,7 @@ def figure3(kind: str) -> Settings:
         "have the weight that keeps its product with log L! the same. Under entropy, α is read off the "
         "teacher: such that its first choice has this share of the entropy of a blind one."
     )
-    base: Settings = {key: market.TRIAL[key] for key in ("epochs", "compile")}
+    base: Settings = {"epochs": market.TRIAL_EPOCHS}
     return _study(f"figure3-{kind}", about, rows, seeds=market.VAL_SEEDS, validation=True, base=base)
 
 
