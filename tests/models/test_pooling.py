@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 
 from understudy.models.pooling import POOLINGS, AverageMaxPooling, GeMPooling
 
@@ -52,3 +55,32 @@ def test_gem_has_finite_gradients_at_zero_and_below() -> None:
 def test_average_plus_max_is_their_sum() -> None:
     maps = torch.randn(2, 3, 4, 5)
     torch.testing.assert_close(AverageMaxPooling()(maps), maps.mean((2, 3)) + maps.amax((2, 3)))
+
+
+def test_gem_of_a_large_exponent_has_finite_gradients_where_a_map_is_empty() -> None:
+    """1e-6 to the 8th is zero in float32: a whole training ended there."""
+    maps = torch.tensor([[[[0.0, 0.0]], [[2.0, 4.0]]]], requires_grad=True)
+    pool = GeMPooling(p=8.0)
+    pooled = pool(maps)
+    pooled.sum().backward()
+    torch.testing.assert_close(pooled, torch.tensor([[1e-6, ((2.0**8 + 4.0**8) / 2) ** (1 / 8)]]))
+    for slopes in (maps.grad, pool.p.grad):
+        assert slopes is not None
+        assert torch.isfinite(slopes).all()
+
+
+def test_the_gradients_of_gem_are_those_of_its_equation() -> None:
+    torch.manual_seed(0)
+    values = torch.rand(2, 3, 4, 5, dtype=torch.float64) + 0.1
+
+    def slopes(pooled: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, ...]:
+        maps, p = values.clone().requires_grad_(), torch.tensor(5.0, dtype=torch.float64, requires_grad=True)
+        return torch.autograd.grad(pooled(maps, p).square().sum(), (maps, p))
+
+    def ours(maps: Tensor, p: Tensor) -> Tensor:
+        pooled: Tensor = torch.func.functional_call(GeMPooling().double(), {"p": p}, (maps,))
+        return pooled
+
+    expected = slopes(lambda maps, p: maps.pow(p).mean((2, 3)).pow(1 / p))
+    for found, true in zip(slopes(ours), expected, strict=True):
+        torch.testing.assert_close(found, true)

@@ -53,7 +53,9 @@ class GeMPooling(nn.Module):
     """Generalised mean: (mean of x^p)^(1/p), with one learnable p.
 
     Values below ``eps`` are raised to it, so a map with negative values loses them; p = 1 is the average and
-    p → ∞ the maximum. Half precision is raised to float32 within, for x³ overflows it early.
+    p → ∞ the maximum. Half precision is raised to float32 within, and values are seen relative to the largest
+    of their map: where p grows past 6, a channel of eps everywhere would otherwise become 0 and its slope
+    infinite.
 
     Source: Radenović, Tolias, Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2018,
     equation 3, with one p for all channels.
@@ -75,7 +77,10 @@ class GeMPooling(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """(n, C, H, W) to (n, C)."""
         x = maps.to(torch.promote_types(maps.dtype, torch.float32)).clamp(min=self.eps)
-        return x.pow(self.p).mean((2, 3)).pow(1 / self.p).to(maps.dtype)
+        top = x.detach().amax(
+            (2, 3), keepdim=True
+        )  # a constant: what it is changes nothing, but for rounding
+        return ((x / top).pow(self.p).mean((2, 3)).pow(1 / self.p) * top[..., 0, 0]).to(maps.dtype)
 
 
 POOLINGS: dict[PoolingName, type[nn.Module]] = {
