@@ -121,3 +121,27 @@ def test_types(given: torch.dtype, kept: torch.dtype) -> None:
     assert at_least_float32(x).dtype == kept
     assert pairwise_distances(x).dtype == kept
     assert torch.equal(pairwise_distances(x), pairwise_distances(x.to(kept)))
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("same", [True, False])
+def test_distances_are_no_tensor_that_was_changed_in_place(*, squared: bool, same: bool) -> None:
+    """Compiled by torch 2.11, such a result of a function of autograd has no gradient."""
+    x, y = torch.randn(5, 3, requires_grad=True), torch.randn(4, 3)
+    distances = pairwise_distances(x, None if same else y, squared=squared)
+    assert distances._version == 0
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("same", [True, False])
+def test_compiled_distances_have_the_same_gradient(*, squared: bool, same: bool) -> None:
+    torch.compiler.reset()
+    x, y = torch.randn(5, 3, requires_grad=True), torch.randn(4, 3)
+    weights = torch.rand(5, 5 if same else 4)
+
+    def weighed(x: Tensor) -> Tensor:
+        return (pairwise_distances(x, None if same else y, squared=squared) * weights).sum()
+
+    (expected,) = torch.autograd.grad(weighed(x), x)
+    (found,) = torch.autograd.grad(torch.compile(weighed, backend="eager", dynamic=False)(x), x)
+    torch.testing.assert_close(found, expected)

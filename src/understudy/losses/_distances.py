@@ -57,15 +57,21 @@ def pairwise_distances(x: Tensor, y: Tensor | None = None, *, squared: bool = Fa
     return distances
 
 
-def _squares(x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
-    """(n, m) squared distances of rows near the origin; exactly 0 where two rows coincide."""
+def _squares(x: Tensor, y: Tensor, dtype: torch.dtype, *, same: bool = False) -> Tensor:
+    """(n, m) squared distances of rows near the origin; exactly 0 where two rows coincide.
+
+    The last operation makes a tensor of its own: a function of autograd that gives back one changed in place
+    has no gradient once torch 2.11 has compiled it, and nobody is told.
+    """
     norm_x, norm_y = (x * x).sum(1, keepdim=True), (y * y).sum(1, keepdim=True)
     # |x|² − 2 x·y + |y|² as one product of extended rows: no further pass over the n × m table.
     left = torch.cat([-2 * x, norm_x, torch.ones_like(norm_x)], dim=1)
     right = torch.cat([y, torch.ones_like(norm_y), norm_y], dim=1)
     squares = (left @ right.T).to(dtype)
+    if same:
+        squares.fill_diagonal_(0.0)
     coincident = (norm_x * (_COINCIDENT * torch.finfo(x.dtype).eps)).to(dtype)
-    return squares.masked_fill_(squares <= coincident, 0.0)
+    return squares.masked_fill(squares <= coincident, 0.0)
 
 
 def _pull(grad: Tensor, distances: Tensor, squared: bool) -> Tensor:
@@ -94,8 +100,8 @@ class _SelfDistances(torch.autograd.Function):
     def forward(ctx: FunctionCtx, x: Tensor, squared: bool) -> Tensor:
         centred = widest(x)
         centred = centred - centred.mean(0)
-        squares = _squares(centred, centred, x.dtype).fill_diagonal_(0.0)
-        distances = squares if squared else squares.sqrt_()
+        squares = _squares(centred, centred, x.dtype, same=True)
+        distances = squares if squared else squares.sqrt()
         ctx.save_for_backward(x, distances)
         ctx.squared = squared  # type: ignore[attr-defined]
         return distances
@@ -113,7 +119,7 @@ class _CrossDistances(torch.autograd.Function):
         exact_x, exact_y = widest(x), widest(y)
         centre = exact_y.mean(0)
         squares = _squares(exact_x - centre, exact_y - centre, x.dtype)
-        distances = squares if squared else squares.sqrt_()
+        distances = squares if squared else squares.sqrt()
         ctx.save_for_backward(x, y, distances)
         ctx.squared = squared  # type: ignore[attr-defined]
         return distances
