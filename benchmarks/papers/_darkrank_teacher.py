@@ -54,14 +54,15 @@ def prepare_teachers(arguments: argparse.Namespace, steps: Steps) -> None:
     _store_untrained(work, quick=arguments.quick)
     count = _small(STUDENT, arguments.quick)["augment"]["num_views"]
     views = f"--split train --views {count} --recipe student.yaml --logits --precision bf16"
+    usual = "--flip --dtype float16"
     steps.together(
         [
             _step(
-                f"embed {name}/model {DATA} -o {name}-{kind} {what} --dtype float16 --device {place[name]}",
+                f"embed {name}/model {DATA} -o {name}-{kind} {what} --device {place[name]}",
                 f"{name}-{kind}/table.json",
             )
             for name in TEACHERS
-            for kind, what in (("views", views), ("clean", ""))
+            for kind, what in (("views", f"{views} {usual}"), ("clean", usual))
         ],
         devices=gpus,
     )

@@ -20,7 +20,7 @@ EPOCHS = 40
 TRIAL_EPOCHS = EPOCHS // 3
 """Of every run on the validation identities: a third."""
 
-TEACHER_EPOCHS = 90
+TEACHER_EPOCHS = 120
 RATE = 0.024
 """The student's learning rate, chosen for the student alone."""
 
@@ -65,14 +65,13 @@ TEACHER: dict[str, Any] = {
     "student": {
         "backbone": "tf_efficientnet_lite2",
         **_HEAD,
-        "output_stride": 16,  # the last step is left out, as is usual in re-identification
         "weights": TEACHER_WEIGHTS,
         **_reading(256, 128),
     },
     "supervised": LABELS,
     "sampler": BATCHES,
     "augment": AUGMENT,
-    "optim": {"name": "adamw", "lr": 0.01, "weight_decay": 0.05},
+    "optim": {"name": "adamw", "lr": 0.012, "weight_decay": 0.05},
     "schedule": {"name": "cosine", "warmup": 0.1},
     "epochs": TEACHER_EPOCHS,
     "checkpoint_every": 1000,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 import understudy
 from understudy.data.table import Table
@@ -169,3 +170,48 @@ def test_agreement_looks_at_whole_rankings(
     refused = command("evaluate", model, images, "--agreement")
     assert refused.status == 2
     assert "pass a teacher" in refused.err
+
+
+def test_flip_keeps_the_mean_of_an_image_and_its_mirror_image(
+    command: Command, model: Path, images: Path, tmp_path: Path
+) -> None:
+    for file in images.rglob("*.png"):
+        turned = tmp_path / "turned" / file.relative_to(images)
+        turned.parent.mkdir(parents=True, exist_ok=True)
+        ImageOps.mirror(Image.open(file)).save(turned)
+    for name, data, more in (
+        ("plain", images, []),
+        ("mirror", tmp_path / "turned", []),
+        ("both", images, ["--flip"]),
+    ):
+        assert command("embed", model, data, "--out", tmp_path / name, "--logits", *more).status == 0
+    plain, mirror, both = (Table.open(tmp_path / name) for name in ("plain", "mirror", "both"))
+    every = range(48)
+    np.testing.assert_allclose(
+        both.read_logits(every), (plain.read_logits(every) + mirror.read_logits(every)) / 2, atol=1e-4
+    )
+    mean = plain.read(every) + mirror.read(every)
+    np.testing.assert_allclose(
+        both.read(every), mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-5
+    )
+    assert (plain.queries, both.queries) == (48, 2 * 48)
+    shown = [
+        json.loads(command("evaluate", *words, images, "--json").out)["metrics"]
+        for words in ((model, "--flip"), (tmp_path / "both",))
+    ]
+    assert shown[0] == pytest.approx(shown[1])
+    again = command("embed", model, images, "--out", tmp_path / "both", "--logits")
+    assert again.status != 0
+    assert str(tmp_path / "both") in again.err
+
+
+def test_flip_is_taken_of_every_view(command: Command, model: Path, images: Path, tmp_path: Path) -> None:
+    words = ("embed", model, images, "--views", 2)
+    assert command(*words, "--out", tmp_path / "plain").status == 0
+    assert command(*words, "--out", tmp_path / "both", "--flip").status == 0
+    plain, both = (Table.open(tmp_path / name) for name in ("plain", "both"))
+    assert (len(both), both.num_views, both.queries) == (48, 2, 4 * 48)
+    for number in (0, 1):
+        vectors = both.read(range(48), views=number)
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+        assert ((vectors * plain.read(range(48), views=number)).sum(1) > 0.7).all()  # a mean and a part of it

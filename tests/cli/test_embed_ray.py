@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from understudy.data.table import Table
-from understudy.verbs import embedding_job
-from understudy.verbs.embedding_job import Answers
+from understudy.verbs import embedding_answers
+from understudy.verbs.embedding_answers import Answers
 from understudy.verbs.embedding_ray import pack, unpack
 
 Command = Callable[..., Any]
@@ -29,7 +29,7 @@ def cluster() -> Iterator[None]:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding_job, "_MOST_ITEMS", 10)
+    monkeypatch.setattr(embedding_answers, "_MOST_ITEMS", 10)
 
 
 @pytest.mark.slow

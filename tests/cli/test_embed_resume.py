@@ -23,7 +23,7 @@ from understudy.data.table import Table
 from understudy.data.table.writing import TableWriter
 from understudy.errors import UserError
 from understudy.models import load
-from understudy.verbs import embed, embedding_job
+from understudy.verbs import embed, embedding_answers
 
 Command = Callable[..., Any]
 
@@ -32,7 +32,7 @@ ITEMS = 10  # of 48 images in a shard: 5 shards
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding_job, "_MOST_ITEMS", ITEMS)
+    monkeypatch.setattr(embedding_answers, "_MOST_ITEMS", ITEMS)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def started(place: Path, words: list[str], environment: dict[str, str], kill: in
     """Runs the command; the process kills itself after ``kill`` batches."""
     os.environ |= environment
     torch.set_num_threads(1)
-    embedding_job._MOST_ITEMS = ITEMS
+    embedding_answers._MOST_ITEMS = ITEMS
     if kill is not None:
         asked, count = TableWriter.asked, 0
 

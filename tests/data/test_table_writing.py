@@ -22,6 +22,7 @@ from safetensors.numpy import load_file
 from understudy import files
 from understudy.data.table import Table, TablePlan, TableWriter, locking
 from understudy.data.table.agreement import neighbour_agreement, sampled
+from understudy.data.table.setting_up import refuse_strange
 from understudy.errors import UserError
 
 IDS = [f"{number:02}.png" for number in range(11)]
@@ -479,3 +480,17 @@ def test_reading_takes_no_more_memory_than_the_batch(tmp_path: Path) -> None:
     tracemalloc.stop()
     np.testing.assert_array_equal(read[:, 255], rows + 1)
     assert most < 2.5 * read.nbytes
+
+
+def test_a_place_that_another_process_makes_meanwhile_is_not_strange(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, is_dir = tmp_path / "table", Path.is_dir
+
+    def late(self: Path, **more: bool) -> bool:
+        answer = is_dir(self, **more)
+        os.makedirs(place, exist_ok=True)  # noqa: PTH103 (Path's own would ask again)
+        return answer
+
+    monkeypatch.setattr(Path, "is_dir", late)
+    refuse_strange(place)

@@ -23,6 +23,7 @@ def embed(
     dtype: Annotated[str, typer.Option(help="how to store numbers: float32, float16 or int8")] = "float32",
     precision: Annotated[str, typer.Option(help="at which a network computes", metavar="fp32|bf16")] = "fp32",
     logits: Annotated[bool, typer.Option("--logits", help="store a classifier's logits too")] = False,
+    flip: Annotated[bool, typer.Option("--flip", help="average each image with its mirror image")] = False,
     views: Annotated[
         int | None, typer.Option(help="augmented views of each image (default: the clean image)", min=1)
     ] = None,
@@ -67,6 +68,7 @@ def embed(
         dtype=dtype,  # type: ignore[arg-type]  # checked where the table is planned
         precision=precision,  # type: ignore[arg-type]  # checked where the model is opened
         logits=logits,
+        flip=flip,
         views=views,
         augmentation=augmentation,
         view_seed=seed if view_seed is None else view_seed,

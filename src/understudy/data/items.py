@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from understudy.data.views import Views, sent
+from understudy.errors import UserError
 
 View = Literal["same", "clean", "independent"]
 
@@ -40,6 +41,17 @@ class Items:
         if view == "same" or self.views is None:
             return self
         return replace(self, views=None if view == "clean" else self.views.independent())
+
+    def mirrored(self) -> Items:
+        """The same views of the same images, each seen in a mirror: left and right change places.
+
+        Raises:
+            UserError: The items are no images.
+        """
+        if not isinstance(self.content, Tensor):
+            raise UserError("texts have no mirror image: leave flip out")
+        views = None if self.views is None else replace(self.views, mirrored=not self.views.mirrored)
+        return Items(self.rows, self.content.flip(-1), views)
 
     def __getitem__(self, index: slice) -> Items:
         """Some of the items, in order."""

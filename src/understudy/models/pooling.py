@@ -66,7 +66,7 @@ class GeMPooling(nn.Module):
 
     Example:
         >>> GeMPooling(p=2.0)(torch.tensor([[[[1.0, 7.0]]]]))
-        tensor([[5.]], grad_fn=<PowBackward1>)
+        tensor([[5.]], grad_fn=<MulBackward0>)
     """
 
     def __init__(self, p: float = 3.0, eps: float = 1e-6) -> None:

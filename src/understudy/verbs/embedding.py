@@ -27,7 +27,8 @@ from understudy.training.processes.distributed import (
     world,
 )
 from understudy.training.progress import Reporter
-from understudy.verbs.embedding_job import Answerer, Answers, EmbeddingJob, Precision, begin, keep
+from understudy.verbs.embedding_answers import Answerer, Answers, begin, keep
+from understudy.verbs.embedding_job import EmbeddingJob, Precision
 
 Engine = Literal["here", "ray"]
 Asking = Callable[
@@ -49,6 +50,7 @@ def embed(
     dtype: Dtype = "float32",
     precision: Precision = "fp32",
     logits: bool = False,
+    flip: bool = False,
     views: int | None = None,
     augmentation: Augmentation | None = None,
     view_seed: int = 0,
@@ -73,6 +75,9 @@ def embed(
         precision: At which a network computes: ``fp32``, or ``bf16``, as a run on a GPU asks its
             teacher.
         logits: Store the logits of a classifier too.
+        flip: Ask about the mirror image of every view too, at twice the cost, and store the mean of both
+            answers, of length 1 again where the teacher's vectors are: usual in re-identification, where it
+            ranks a little better.
         views: How many augmented views of each image to ask about, the same that a run with this
             ``augmentation`` and ``view_seed`` shows its student; none: the clean image.
         augmentation: What varies between views; none: what suits the data.
@@ -108,6 +113,7 @@ def embed(
         dtype=dtype,
         precision=precision,
         logits=logits,
+        flip=flip,
         augmentation=recipe,
         view_seed=view_seed,
     )
@@ -120,7 +126,7 @@ def embed(
         if every:
             refuse_unreadable(
                 dict(sorted(every.items())),
-                len(answerer.ids),
+                len(answerer.images.ids),
                 skip=skip_unreadable,
                 say=reporter.say if is_writer() else None,
             )
@@ -162,7 +168,7 @@ def _asking(job: EmbeddingJob, engine: Engine, workers: int | None) -> Asking:
 def _answered_here(
     writer: TableWriter, answerer: Answerer, todo: Sequence[int], asked: Callable[[int], None]
 ) -> Generator[tuple[int, Answers], None, None]:
-    for shard, loaded in _ahead(lambda number: answerer.load(writer.items(number)), todo):
+    for shard, loaded in _ahead(lambda number: answerer.images.load(writer.items(number)), todo):
         yield shard, answerer.answer(loaded, asked)
 
 
@@ -173,8 +179,10 @@ def _fill(writer: TableWriter, answerer: Answerer, reporter: Reporter, asking: A
         return {}
     mine = range(rank(), writer.shards, world())
     missing = set(writer.pending(rank(), world()))
-    todo = [shard for shard in mine if shard in missing or answerer.changed(writer, shard)]
-    total = sum(len(writer.items(shard)) for shard in todo) * answerer.plan.num_views
+    todo = [shard for shard in mine if shard in missing or answerer.images.changed(writer, shard)]
+    total = (
+        sum(len(writer.items(shard)) for shard in todo) * answerer.plan.num_views * (1 + answerer.job.flip)
+    )
     reporter.start("embed", total=total)
     reasons: dict[int, str] = {}
     done = 0
@@ -194,7 +202,7 @@ def _fill(writer: TableWriter, answerer: Answerer, reporter: Reporter, asking: A
 
 
 def _refuse_changed(writer: TableWriter, answerer: Answerer) -> None:
-    changed = [name for shard in range(writer.shards) if (name := answerer.changed(writer, shard))]
+    changed = [name for shard in range(writer.shards) if (name := answerer.images.changed(writer, shard))]
     if changed:
         raise UserError(
             f"the embedding table {str(writer.directory)!r} is finished, and images have changed since "

@@ -12,7 +12,8 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from understudy.errors import UserError
-from understudy.verbs.embedding_job import Answerer, Answers, EmbeddingJob
+from understudy.verbs.embedding_answers import Answerer, Answers
+from understudy.verbs.embedding_job import EmbeddingJob
 
 
 def answers_from_ray(
