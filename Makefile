@@ -2,15 +2,23 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := "torch==2.9.*" "torchvision==0.24.*" setuptools
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint fix lock clean
+.PHONY: demo test test-oldest lint fix lock clean
 
 demo: $(READY)  ## install, then the main job on the embedded data (about 6 minutes on 2 cores)
 	$(BIN)/understudy demo
 
 test: $(READY)  ## install, then the whole suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+test-oldest: $(READY)  ## the suite with the oldest PyTorch that is supported, in an environment of its own
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(VENV)-oldest
+	@grep -vE '^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+)==' constraints.txt > $(VENV)-oldest/constraints.txt
+	@VIRTUAL_ENV=$(VENV)-oldest $(UV) pip install --quiet --constraint $(VENV)-oldest/constraints.txt \
+	     --group dev --editable . $(OLDEST)
+	$(VENV)-oldest/bin/python -m pytest -n 2 --dist worksteal -q
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

@@ -143,7 +143,8 @@ def test_killed_and_gone_on_with_by_other_numbers_of_processes(
     lost = same(table, whole)
     assert lost == 8  # two batches were asked about and not kept
     assert (tmp_path / "said-0").read_text().endswith(f"48 vectors of dimension 12: {table}\n")
-    assert (tmp_path / "said-1").read_text() == ""
+    said = (tmp_path / "said-1").read_text().splitlines()
+    assert [line for line in said if "[Gloo]" not in line] == []  # which PyTorch 2.9 still says
     again = command(*words, table)
     assert (again.status, again.out) == (0, f"48 vectors of dimension 12: {table}\n")
     assert same(table, whole) == lost  # nothing was asked

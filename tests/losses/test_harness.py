@@ -354,7 +354,12 @@ def test_nothing_waits_for_the_device(name: str, promise: Promise, monkeypatch: 
     loss = build(name, promise).to("meta")
     assert getattr(loss, "capturable", False)
     student, teacher = (x.to("meta") for x in batch(name, dtype=torch.float32))
-    total = loss(student.requires_grad_(), teacher)
+    try:
+        total = loss(student.requires_grad_(), teacher)
+    except NotImplementedError as error:
+        if "_standard_gamma" not in str(error):
+            raise
+        pytest.skip("this PyTorch cannot draw from a beta distribution on the meta device")
     assert total.shape == ()
     assert torch.autograd.grad(total, student)[0].shape == student.shape
 
