@@ -11,7 +11,7 @@ from _throughput_bare import peak, reset_peak
 from _throughput_setting import DIM, PER_CLASS, Images, Setting
 from torch.nn.functional import normalize
 
-from understudy.config import OptimConfig
+from understudy.config import OptimConfig, RunConfig
 from understudy.data import Augmentation
 from understudy.data.batches import Batch, Batches
 from understudy.data.samplers import BatchStream, ClassBalanced
@@ -25,6 +25,9 @@ from understudy.training.objective.terms import DistillationTerm, SupervisedTerm
 from understudy.training.optim import build_optimiser
 from understudy.training.processes import distributed
 from understudy.training.task import Task
+
+LOG_EVERY: int = RunConfig.model_fields["log_every"].default
+"""Steps between two lines of the log, at which the loop waits for the device: as many as in a run."""
 
 
 def on_labels() -> Term:
@@ -91,10 +94,14 @@ def train(
     """
     rank, world = distributed.rank(), distributed.world()
     steps = round(min(2000, max(3, setting.seconds * guess / (world * setting.batch))))
+    log_every = min(LOG_EVERY, steps)
+    steps -= steps % log_every
     found: list[float] = []
     started: list[float] = []
 
-    def on_log(_step: int, _means: dict[str, float], _rate: float) -> None:
+    def on_log(step: int, _means: dict[str, float], _rate: float) -> None:
+        if step % steps:
+            return
         now = time.perf_counter()  # the loop has waited for the device to give the means
         if started:
             found.append(steps * world * setting.batch / (now - started.pop()))
@@ -109,7 +116,7 @@ def train(
         rate=lambda _: 1.0,
         compilation=Compilation(task, say) if setting.compiles else None,
         graph=why_not(setting.device, pieces=1, task=task) is None,
-        log_every=steps,
+        log_every=log_every,
         checkpoint_every=(setting.rounds + 2) * steps,
         on_log=on_log,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from _losses_table import Line
@@ -11,30 +11,31 @@ from _throughput_bare import Bare, rates
 from _throughput_loop import build, on_labels, train
 from _throughput_setting import DIM, Setting, noise
 from _throughput_sheet import Group, Work
-from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch import Tensor
 
 from understudy.losses import MultiSimilarity
 from understudy.training.objective.s2sd import S2SDTerm
-from understudy.training.objective.step import Step
-from understudy.training.objective.terms import SupervisedTerm, Term
+from understudy.training.objective.terms import Term
 
 HEADS = (512, 1024, 1536, 2048)
 
 
-class Heads(SupervisedTerm):
-    """The base loss, and heads that are computed, differentiated and updated with no criterion on them."""
+class Heads(S2SDTerm):
+    """The base loss, and S2SD's own heads with no criterion on them: computed, differentiated and updated."""
 
     def __init__(self, pooled_dim: int, dims: Sequence[int]) -> None:
-        super().__init__("multi_similarity", MultiSimilarity(), "embedding", 1.0)
-        self.heads = nn.ModuleList(
-            nn.Sequential(nn.Linear(pooled_dim, dim), nn.ReLU(), nn.Linear(dim, dim)) for dim in dims
-        )
+        super().__init__(lambda _: MultiSimilarity(), "msd", dims, base_dim=DIM, pooled_dim=pooled_dim)
 
-    def forward(self, step: Step) -> Tensor:
-        pooled = step.outputs["pooled"].float()
-        sums = [normalize(head(pooled), dim=1).sum() for head in self.heads]
-        return super().forward(step) + 0 * torch.stack(sums).sum()
+    def _objective(
+        self,
+        bases: Sequence[Tensor],
+        auxiliaries: Sequence[Tensor],
+        pooled: Tensor | None,  # noqa: ARG002 (the signature of S2SD's)
+        labels: Tensor,
+        draws: Sequence[Mapping[str, torch.Generator]],
+    ) -> Tensor:
+        value: Tensor = self.criteria[0](bases[0], labels, **draws[0])
+        return value + 0 * torch.stack([rows.sum() for rows in auxiliaries]).sum()
 
 
 def s2sd_group(setting: Setting, dims: Sequence[int] = HEADS) -> Group:

@@ -32,6 +32,7 @@ from understudy.data import Pixels
 from understudy.data.batches import Batch
 from understudy.errors import UserError
 from understudy.evaluation import embed_pixels
+from understudy.evaluation.plans import Plan
 from understudy.models import build_embedder
 from understudy.training import run as run_module
 from understudy.training.capture import CapturedStep
@@ -307,11 +308,14 @@ def _commands(value: dict[str, Any], place: Path) -> None:
             ],
         ):
             sys.argv = ["understudy", *map(str, words)]
-            try:
-                main()
-                statuses.append(0)
-            except SystemExit as end:
-                statuses.append(int(end.code or 0))
+            with contextlib.ExitStack() as alone:
+                if words[0] == "evaluate" and os.environ["RANK"] == "1":  # which computes no figures
+                    alone.enter_context(patch.object(Plan, "measure", _raises))
+                try:
+                    main()
+                    statuses.append(0)
+                except SystemExit as end:
+                    statuses.append(int(end.code or 0))
         sys.argv = ["understudy", "train", str(file), "--out", str(place / "three")]
         with contextlib.ExitStack() as fault:
             if os.environ["RANK"] == "1":  # a mistake of one, while the other waits

@@ -26,7 +26,7 @@ a quarter to a third of the time (``benchmarks/throughput.py``)."""
 def compiles(
     wish: Literal["auto", "on", "off"], task: Task, device: torch.device, pixels: float
 ) -> tuple[bool, str | None]:
-    """Whether a task is compiled, and what to say where that was wished for and cannot be.
+    """Whether a task is compiled, and what to say where it would be and cannot.
 
     Args:
         wish: The setting ``compile``.
@@ -51,7 +51,7 @@ def compiles(
     obstacle = _obstacle(task)
     if obstacle is None:
         return True, None
-    return False, f"nothing is compiled: {obstacle}" if wish == "on" else None
+    return False, f"nothing is compiled: {obstacle}"
 
 
 class Compilation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from understudy.evaluation import Embedded, Options, Report, Settings, asymmetri
 from understudy.evaluation import agreement as rank_agreement
 from understudy.evaluation.choosing import plan as planned
 from understudy.evaluation.comparing import against as compared
+from understudy.evaluation.describe import Describing
 from understudy.evaluation.inputs import Vectors
 from understudy.evaluation.plans import Plan
 from understudy.search import Metric
 from understudy.training.device import find_device
-from understudy.training.processes.distributed import is_writer, launched
+from understudy.training.processes.distributed import launched, once
 from understudy.training.progress import Reporter
 from understudy.verbs.cast import Cast
 from understudy.verbs.looking import StudentView, looking
@@ -164,35 +165,38 @@ def evaluate(
             return Shown(name, asymmetric(measure, asking, asked, alone=alone), query, base)
         return Shown(name, measure(query, base), query, base)
 
-    rivals = [shown(name, side) for name, side in cast.rivals.items()]
-    first = shown(cast.name if rivals else "", cast.ours)
-    report = first.report
-    if dims:
-        whole = cast.ours.dim()
-        shorter = {dim: shown("", cast.ours, dim).report for dim in sorted({*dims} - {whole})}
-        report = replace(report, prefixes={**shorter, whole: report})
-    if agreement and reference is not None:
-        report = _agreeing(report, first.query, reference[0], metric)
-    if rivals:
-        report = compared(report, {rival.name: rival.report for rival in rivals}, seed=seed)
-    settings: dict[str, Any] = {
-        "split": plan.split,
-        "splits_name": splits_name,
-        "flip": flip,
-        "scales": list(scales),
-        "student_view": None if describing.sees is None else describing.sees.degradation.model_dump(),
-        "space": cast.space_of(cast.ours),
-        "whiten": None if whitening is None else vars(whitening) | {"images": len(cast.fitting)},
-    }
-    report = replace(
-        report,
-        name=cast.name,
-        settings=report.settings | settings,
-        provenance=provenance(plan, place, cast.unreadable) | {"models": cast.facts()},
-    )
-    if strips is not None and is_writer():
-        show(strips, plan, [first, *rivals], metric=metric, seed=seed)
-    return report
+    def ranked() -> Report:
+        rivals = [shown(name, side) for name, side in cast.rivals.items()]
+        first = shown(cast.name if rivals else "", cast.ours)
+        report = first.report
+        if dims:
+            report = _with_prefixes(
+                report, dims, cast.ours.dim(), lambda dim: shown("", cast.ours, dim).report
+            )
+        theirs = reference[0] if agreement and reference is not None else None
+        report = _agreeing(report, first.query, theirs, metric)
+        if rivals:
+            report = compared(report, {rival.name: rival.report for rival in rivals}, seed=seed)
+        settings: dict[str, Any] = {
+            "split": plan.split,
+            "splits_name": splits_name,
+            "flip": flip,
+            "scales": list(scales),
+            "student_view": _seen(describing),
+            "space": cast.space_of(cast.ours),
+            "whiten": None if whitening is None else vars(whitening) | {"images": len(cast.fitting)},
+        }
+        report = replace(
+            report,
+            name=cast.name,
+            settings=report.settings | settings,
+            provenance=provenance(plan, place, cast.unreadable) | {"models": cast.facts()},
+        )
+        if strips is not None:
+            show(strips, plan, [first, *rivals], metric=metric, seed=seed)
+        return report
+
+    return once(ranked)  # the others have embedded their share
 
 
 def _whitening(kind: str | None, split: str, dim: int | None, dims: Sequence[int]) -> Whiten | None:
@@ -208,8 +212,20 @@ def _whitening(kind: str | None, split: str, dim: int | None, dims: Sequence[int
     return Whiten(kind, split, dim)
 
 
-def _agreeing(report: Report, ours: Vectors, theirs: Vectors, metric: Metric) -> Report:
-    """The report with what `evaluation.agreement` knows besides the overlap of neighbours."""
+def _with_prefixes(report: Report, dims: Sequence[int], whole: int, of: Callable[[int], Report]) -> Report:
+    """The report with those of the first numbers of the embeddings, and its own at their whole length."""
+    return replace(report, prefixes={**{dim: of(dim) for dim in sorted({*dims} - {whole})}, whole: report})
+
+
+def _seen(describing: Describing) -> dict[str, Any] | None:
+    """How images are made worse before they are looked at."""
+    return None if describing.sees is None else describing.sees.degradation.model_dump()
+
+
+def _agreeing(report: Report, ours: Vectors, theirs: Vectors | None, metric: Metric) -> Report:
+    """The report with what `evaluation.agreement` knows besides the overlap of neighbours, with a teacher."""
+    if theirs is None:
+        return report
     found = rank_agreement(ours, theirs, (10,), metric=metric)
     more = {name: value for name, value in found.metrics.items() if name not in report.metrics}
     return replace(
