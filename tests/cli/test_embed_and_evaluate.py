@@ -4,14 +4,20 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
+from torch import Tensor
 
 import understudy
 from understudy.data.table import Table
 from understudy.evaluation import metric_learning
+from understudy.teachers.callable import CallableTeacher
+from understudy.verbs.embedding_answers import Answerer
+from understudy.verbs.embedding_job import EmbeddingJob
 
 Command = Callable[..., Any]
 
@@ -215,3 +221,22 @@ def test_flip_is_taken_of_every_view(command: Command, model: Path, images: Path
         vectors = both.read(range(48), views=number)
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
         assert ((vectors * plain.read(range(48), views=number)).sum(1) > 0.7).all()  # a mean and a part of it
+
+
+@pytest.mark.parametrize("length", [1.0, 3.0])
+def test_flip_gives_unit_vectors_where_a_function_gives_them(
+    length: float, images: Path, tmp_path: Path
+) -> None:
+    def function(shown: list[Image.Image]) -> Tensor:
+        rows = torch.tensor(np.stack([np.asarray(image, dtype=np.float32).ravel()[:5] for image in shown]))
+        return length * torch.nn.functional.normalize(rows + 1, dim=1)
+
+    for name, flip in (("plain", False), ("both", True)):
+        job = EmbeddingJob("function", images, flip=flip)
+        with patch(
+            "understudy.verbs.embedding_answers.open_teacher",
+            lambda *_, **__: CallableTeacher(function, name="f"),
+        ):
+            answerer = Answerer(job)
+        norms = np.linalg.norm(answerer.answer(range(48)).vectors, axis=1)
+        assert (np.abs(norms - length) < 1e-5).all() == (name == "plain" or length == 1)

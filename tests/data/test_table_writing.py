@@ -482,15 +482,11 @@ def test_reading_takes_no_more_memory_than_the_batch(tmp_path: Path) -> None:
     assert most < 2.5 * read.nbytes
 
 
-def test_a_place_that_another_process_makes_meanwhile_is_not_strange(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place, is_dir = tmp_path / "table", Path.is_dir
-
-    def late(self: Path, **more: bool) -> bool:
-        answer = is_dir(self, **more)
-        os.makedirs(place, exist_ok=True)  # noqa: PTH103 (Path's own would ask again)
-        return answer
-
-    monkeypatch.setattr(Path, "is_dir", late)
-    refuse_strange(place)
+def test_only_a_table_or_nothing_is_written_to(tmp_path: Path) -> None:
+    refuse_strange(tmp_path / "none")
+    (tmp_path / "table" / "shards").mkdir(parents=True)
+    refuse_strange(tmp_path / "table")
+    (tmp_path / ".hidden").write_text("a file")
+    for place in (tmp_path, tmp_path / ".hidden"):
+        with pytest.raises(UserError, match="exists already"):
+            refuse_strange(place)

@@ -364,11 +364,12 @@ def test_nothing_waits_for_the_device(name: str, promise: Promise, monkeypatch: 
     assert torch.autograd.grad(total, student)[0].shape == student.shape
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", PROMISES)
-def test_it_compiles_without_breaks(name: str) -> None:
+def test_it_compiles_without_breaks(name: str, dtype: torch.dtype) -> None:
     torch.compiler.reset()
     loss = build(name, PROMISES[name][0])
-    student, teacher = batch(name, dtype=torch.float32)
+    student, teacher = batch(name, dtype=dtype)
     student.requires_grad_()
     found = []
     for run in (loss, torch.compile(loss, backend="aot_eager", fullgraph=True)):

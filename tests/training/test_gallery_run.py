@@ -218,6 +218,11 @@ def test_clean_vectors_of_another_teacher_are_refused(
         main = {**tables, "clean": f"table:{tmp_path / name}"}
         with pytest.raises(UserError, match=words):
             run_on(crowd, tmp_path / "run", teachers={"main": main}, losses=["similarity_kl"])
+    other = build_embedder({**STUDENT, "backbone": "smallconv_16", "dim": 8})
+    embed(other, crowd, tmp_path / "flipped", flip=True)
+    main = {**tables, "clean": f"table:{tmp_path / 'flipped'}"}
+    with pytest.raises(UserError, match="was written by another model"):
+        run_on(crowd, tmp_path / "run", teachers={"main": main}, losses=["similarity_kl"])
     assert not (tmp_path / "run").exists()
 
 

@@ -8,8 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from understudy.data.preprocessing import Preprocessing
+from understudy.data.render import render
 from understudy.data.views import Views, sent
-from understudy.errors import UserError
 
 View = Literal["same", "clean", "independent"]
 
@@ -22,6 +23,7 @@ class Items:
         rows: (n,) int64 manifest rows; embedding tables look vectors up by them.
         content: (n, C, H, W) uint8 decoded images, or a sequence of n texts.
         views: The recipes of the views; None for the clean images.
+        mirrored: Whether the mirror images of the views are wanted.
 
     Example:
         >>> items = Items(torch.tensor([4, 2]), ["four", "two"])
@@ -32,6 +34,7 @@ class Items:
     rows: Tensor
     content: Any
     views: Views | None = None
+    mirrored: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -42,21 +45,19 @@ class Items:
             return self
         return replace(self, views=None if view == "clean" else self.views.independent())
 
-    def mirrored(self) -> Items:
-        """The same views of the same images, each seen in a mirror: left and right change places.
+    def in_mirror(self) -> Items:
+        """The same views, to be seen in a mirror once they are rendered: left and right change places."""
+        return replace(self, mirrored=not self.mirrored)
 
-        Raises:
-            UserError: The items are no images.
-        """
-        if not isinstance(self.content, Tensor):
-            raise UserError("texts have no mirror image: leave flip out")
-        views = None if self.views is None else replace(self.views, mirrored=not self.views.mirrored)
-        return Items(self.rows, self.content.flip(-1), views)
+    def rendered(self, pre: Preprocessing) -> Tensor:
+        """The images as a network sees them, see `understudy.data.render.render`."""
+        images = render(self.content, self.views, pre)
+        return images.flip(-1) if self.mirrored else images
 
     def __getitem__(self, index: slice) -> Items:
         """Some of the items, in order."""
         views = None if self.views is None else self.views[index]
-        return Items(self.rows[index], self.content[index], views)
+        return replace(self, rows=self.rows[index], content=self.content[index], views=views)
 
     def to(self, device: torch.device | str) -> Items:
         """The items with their tensors on another device; texts stay where they are."""
@@ -64,4 +65,4 @@ class Items:
         if isinstance(content, Tensor):
             content = sent(content, device)
         views = None if self.views is None else self.views.to(device)
-        return Items(sent(self.rows, device), content, views)
+        return replace(self, rows=sent(self.rows, device), content=content, views=views)

@@ -35,7 +35,6 @@ class Views:
         seed: The seed of all views.
         rows: (n,) int64 manifest rows.
         numbers: (n,) int64, not negative.
-        mirrored: They are views of mirrored images, and the mirror images of these views.
 
     Example:
         >>> rows = torch.tensor([5, 5, 8])
@@ -48,7 +47,6 @@ class Views:
     seed: int
     rows: Tensor
     numbers: Tensor
-    mirrored: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -111,8 +109,6 @@ class Views:
         right, down = (2 * a.translate) * (2 * u[6] - 1), (2 * a.translate) * (2 * u[7] - 1)
         x = left - xx * right - xy * down
         y = top - yx * right - yy * down
-        if self.mirrored:  # on both sides of the map
-            xy, x, yx = -xy, -x, -yx
         return torch.stack((xx, xy, x, yx, yy, y), dim=1).view(-1, 2, 3)
 
     def tone(self) -> tuple[Tensor, Tensor]:
@@ -155,8 +151,6 @@ class Views:
         area, ratio = _between(share, a.erase_scale), _log_between(shape, (0.3, 1 / 0.3))
         wide, high = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
         left, upper = (1 - wide) * x, (1 - high) * y
-        if self.mirrored:
-            left = 1 - left - wide
         box = torch.stack((left, upper, left + wide, upper + high), dim=1)
         return torch.where((chance < a.erase)[:, None], box, 0.0)
 

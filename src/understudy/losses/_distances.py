@@ -60,8 +60,9 @@ def pairwise_distances(x: Tensor, y: Tensor | None = None, *, squared: bool = Fa
 def _squares(x: Tensor, y: Tensor, dtype: torch.dtype, *, same: bool = False) -> Tensor:
     """(n, m) squared distances of rows near the origin; exactly 0 where two rows coincide.
 
-    The last operation makes a tensor of its own: a function of autograd that gives back one changed in place
-    has no gradient once torch 2.11 has compiled it, and nobody is told.
+    The last operation makes a tensor of its own. Where it gives back its own input, changed in place or cast
+    to the type that it has, a function of autograd has no gradient once torch 2.11 has compiled it, and
+    nobody is told: no function of this package may end so.
     """
     norm_x, norm_y = (x * x).sum(1, keepdim=True), (y * y).sum(1, keepdim=True)
     # |x|² − 2 x·y + |y|² as one product of extended rows: no further pass over the n × m table.

@@ -82,7 +82,7 @@ class _OrderedLogLikelihood(torch.autograd.Function):
             gradient = expected.to(ordered.dtype).neg_()
             gradient[..., :top] += 1
             ctx.save_for_backward(gradient)
-        return value.to(ordered.dtype)
+        return value.to(ordered.dtype, copy=True)  # see `_distances._squares`
 
     @staticmethod
     @once_differentiable

@@ -94,7 +94,7 @@ class _SubsetDivergence(torch.autograd.Function):
         parts = [_divergence(*scores, has_tail=tail_a is not None) for scores in zip(a, b, strict=True)]
         values, gradients = (torch.cat(part, dim=-1) for part in zip(*parts, strict=True))
         ctx.save_for_backward(gradients.T.to(student.dtype))
-        return values.to(student.dtype)
+        return values.to(student.dtype, copy=True)  # see `_distances._squares`
 
     @staticmethod
     @once_differentiable

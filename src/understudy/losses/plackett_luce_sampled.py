@@ -117,7 +117,7 @@ class _SampledDivergence(torch.autograd.Function):
         ctx.save_for_backward(
             *(part.div_(num_samples).to(student.dtype) for part in (gradient, gradient_tail))
         )
-        return (value / num_samples).to(student.dtype)
+        return value.to(student.dtype) / num_samples
 
     @staticmethod
     @once_differentiable

@@ -188,7 +188,7 @@ class _Angles(torch.autograd.Function):
         scale = 1 / rows.shape[0]
         gradient = gradient + by_row if queries is None else gradient.index_add(0, queries, by_row)
         ctx.save_for_backward(gradient.mul_(scale))
-        return (total * scale).to(dtype)
+        return total.to(dtype) * scale
 
     @staticmethod
     @once_differentiable

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from understudy.data.items import Items
-from understudy.data.render import render
 from understudy.errors import UserError
 from understudy.models._maps import MapCapture
 from understudy.models.backbones import Backbone, build_backbone
@@ -152,7 +151,7 @@ class Embedder(nn.Module):
         """
         if not isinstance(items.content, Tensor):
             raise UserError(f"{self.config.backbone!r} embeds images: the items given are texts")
-        return render(items.content, items.views, self.preprocessing)
+        return items.rendered(self.preprocessing)
 
     def encode(
         self,

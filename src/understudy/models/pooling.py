@@ -77,9 +77,8 @@ class GeMPooling(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """(n, C, H, W) to (n, C)."""
         x = maps.to(torch.promote_types(maps.dtype, torch.float32)).clamp(min=self.eps)
-        top = x.detach().amax(
-            (2, 3), keepdim=True
-        )  # a constant: what it is changes nothing, but for rounding
+        # A constant in the gradient too: what it is changes nothing but the rounding.
+        top = x.detach().amax((2, 3), keepdim=True)
         return ((x / top).pow(self.p).mean((2, 3)).pow(1 / self.p) * top[..., 0, 0]).to(maps.dtype)
 
 

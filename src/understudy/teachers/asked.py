@@ -10,7 +10,6 @@ from torch import Tensor
 
 from understudy.data.items import Items, View
 from understudy.data.preprocessing import Preprocessing
-from understudy.data.render import render
 from understudy.errors import UserError
 from understudy.models.outputs import Outputs
 from understudy.teachers.answers import as_matrix, check
@@ -103,7 +102,7 @@ class AskedTeacher:
         if not isinstance(items.content, Tensor):
             raise UserError(f"the teacher {self.name!r} embeds images: the items given are texts")
         with torch.no_grad():
-            shown = render(items.content, items.views, self.preprocessing)
+            shown = items.rendered(self.preprocessing)
             self.queries += len(items)
             given = self.answer(shown)
         for name in self.supplies:

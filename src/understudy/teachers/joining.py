@@ -68,8 +68,8 @@ def refuse_another(teacher: Teacher, judge: Teacher, clean: str) -> None:
         )
     if isinstance(teacher, TableTeacher) and isinstance(judge, TableTeacher):
         ours, theirs = (one.table.metadata.get("sha256") for one in (teacher, judge))
-        alike = teacher.table.metadata.keys() - {"precision"} == judge.table.metadata.keys() - {"precision"}
-        if ours and theirs and alike and ours != theirs:
+        known = [one.table.metadata.keys() - {"precision", "flip"} for one in (teacher, judge)]
+        if ours and theirs and known[0] == known[1] and ours != theirs:
             raise UserError(
                 f"{clean!r} was written by another model than the table of the teacher {teacher.name!r}: set "
                 "the teacher's `clean` to its own vectors"

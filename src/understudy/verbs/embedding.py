@@ -180,9 +180,8 @@ def _fill(writer: TableWriter, answerer: Answerer, reporter: Reporter, asking: A
     mine = range(rank(), writer.shards, world())
     missing = set(writer.pending(rank(), world()))
     todo = [shard for shard in mine if shard in missing or answerer.images.changed(writer, shard)]
-    total = (
-        sum(len(writer.items(shard)) for shard in todo) * answerer.plan.num_views * (1 + answerer.job.flip)
-    )
+    questions = answerer.plan.num_views * (1 + answerer.job.flip)  # about an image
+    total = sum(len(writer.items(shard)) for shard in todo) * questions
     reporter.start("embed", total=total)
     reasons: dict[int, str] = {}
     done = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 
 from understudy.data import Items, Preprocessing, Views
 from understudy.data.table import TablePlan, TableWriter
+from understudy.data.table.checks import all_unit_length
 from understudy.errors import UserError
 from understudy.heap import kept_memory
 from understudy.models import Embedder
@@ -37,7 +38,7 @@ class Answers:
         reasons: Why an item could not be read, by its number.
         hashes: A hash of each item's content.
         states: (items, 2) size and time of change of each item's file.
-        asked: How many images × views the teacher was asked about.
+        asked: How many questions that were: images × views, and with `EmbeddingJob.flip` twice as many.
     """
 
     items: range
@@ -75,6 +76,7 @@ class Answerer:
         tell = getattr(self._teacher, "call_images", None)
         if tell is not None:
             tell(self.images.known)
+        self._normalised: bool | None = getattr(self._teacher, "normalised", None)
         self._told = 0  # how many of its questions were told of
         self._pre = _preprocessing(self._teacher)
         self.plan = self._planned()
@@ -103,9 +105,9 @@ class Answerer:
                     total += count
                     if asked is not None and count:
                         asked(count)
-                vectors.append(vector.float().cpu().numpy())
+                vectors.append(vector.cpu().numpy())
                 if scores is not None:
-                    logits.append(scores.float().cpu().numpy())
+                    logits.append(scores.cpu().numpy())
         return Answers(
             loaded.items,
             np.concatenate(vectors) if vectors else np.empty((0, self.plan.dim or 0), np.float32),
@@ -118,13 +120,15 @@ class Answerer:
 
     def _asked(self, batch: Items) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Vectors, and logits where they are wanted; with `EmbeddingJob.flip` the means over both sides."""
-        sides = [batch, batch.mirrored()] if self.job.flip else [batch]
+        sides = [batch, batch.in_mirror()] if self.job.flip else [batch]
         found = [self._teacher.outputs(side) for side in sides]
-        logits = torch.stack([one["logits"] for one in found]).mean(0) if self.job.logits else None
-        if len(found) == 1:
-            return found[0]["embedding"], logits
-        mean = torch.stack([one["embedding"].float() for one in found]).mean(0)
-        return normalize(mean, dim=1) if getattr(self._teacher, "normalised", False) else mean, logits
+        vectors = _mean([one["embedding"] for one in found])
+        if self.job.flip:
+            if self._normalised is None:  # nobody says: the first answers show it
+                embeddings = [one["embedding"].float().cpu().numpy() for one in found]
+                self._normalised = all(map(all_unit_length, embeddings))
+            vectors = normalize(vectors, dim=1) if self._normalised else vectors
+        return vectors, _mean([one["logits"] for one in found]) if self.job.logits else None
 
     def _batches(self, loaded: Loaded) -> Iterator[Items]:
         views, augmentation = self.plan.num_views, self.job.augmentation
@@ -202,6 +206,11 @@ def _preprocessing(teacher: Teacher) -> Preprocessing:
     if not isinstance(found, Preprocessing):
         raise UserError(f"{teacher.name!r} does not look at images: pass a model, an ONNX file or a callable")
     return found
+
+
+def _mean(answers: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Their mean in float32."""
+    return torch.stack([one.float() for one in answers]).mean(0)
 
 
 def _joined(parts: list[np.ndarray], width: int) -> np.ndarray:

@@ -29,12 +29,14 @@ def refuse_strange(directory: Path) -> None:
     Raises:
         UserError: It does.
     """
-    if directory.is_dir():
+    try:
         strange = [
             path.name for path in directory.iterdir() if path.name not in _OURS and path.name[0] != "."
         ]
-    else:  # asked again, because another process of the same launch may have made it meanwhile
-        strange = [directory.name] if directory.exists() and not directory.is_dir() else []
+    except FileNotFoundError:
+        strange = []
+    except NotADirectoryError:
+        strange = [directory.name]
     if strange:
         raise UserError(
             f"{str(directory)!r} exists already: pass another place for the table or remove it first"
