@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import yaml
 
 from understudy.errors import UserError
-from understudy.study import read_study, results
+from understudy.study import crew, read_study, results
 from understudy.study.job import Job
 from understudy.training.directory.results import read_run
 from understudy.training.workshop import Workshop
@@ -186,16 +187,23 @@ def test_a_killed_study_goes_on_and_redoes_nothing(
 
 
 @pytest.mark.slow
-def test_runs_side_by_side_give_the_same_table(command: Command, study: Path, tmp_path: Path) -> None:
-    value = yaml.safe_load(study.read_text())
-    del value["rows"][2]["choose"]
-    study.write_text(yaml.safe_dump(value))
+def test_runs_side_by_side_give_the_same_table(
+    command: Command, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+
+    def begin(workers: int, **more: Any) -> ProcessPoolExecutor:
+        begun.append(workers)
+        return ProcessPoolExecutor(workers, **more)
+
+    monkeypatch.setattr(crew, "ProcessPoolExecutor", begin)
     beside, after = (
         json.loads(command("compare", study, "--out", tmp_path / jobs, "--jobs", jobs, "--json").out)
         for jobs in ("2", "1")
     )
     for row, other in zip(beside["rows"], after["rows"], strict=True):
         assert row["metrics"] == other["metrics"]
+    assert begun == [2]  # the processes that tried the settings trained the rows too
 
 
 def test_a_run_that_is_not_finished_is_no_figure(study: Path, tmp_path: Path) -> None:

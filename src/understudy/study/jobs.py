@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from understudy.config import RunConfig, parse
 from understudy.errors import UserError
-from understudy.study.devices import gpus_of, see_only
+from understudy.study.crew import Crew
 from understudy.study.job import Job
 from understudy.study.spending import Spending
 from understudy.training.device import find_device
@@ -32,22 +26,20 @@ _NAMED = 3
 def run_jobs(
     jobs: Sequence[Job],
     *,
-    workers: int,
+    crew: Crew,
     workshop: Workshop,
     reporter: Reporter,
     spending: Spending,
-    devices: Sequence[str] | None = None,
     may_diverge: bool = False,
 ) -> None:
     """Runs what is not finished yet. A run that fails does not keep the others from being finished.
 
     Args:
         jobs: The runs.
-        workers: How many to run at a time; more than one runs them in processes of their own.
+        crew: The processes that they are shared out to, where there is more than one.
         workshop: Holds the images and teachers that runs in this process share.
         reporter: Told what is under way.
         spending: Counts the time of the GPUs.
-        devices: The GPUs to share the runs out to, such as ``cuda:0``; None: all that can be seen.
         may_diverge: A run whose loss became NaN has not failed: it is only left without a summary.
 
     Raises:
@@ -59,18 +51,17 @@ def run_jobs(
         reporter.say(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are finished already")
     if not waiting:
         return
-    gpus = gpus_of([job.config for job in waiting], devices)
-    workers = min(len(waiting), workers if devices is None else max(workers, len(gpus)))
-    if workers == 1 and devices is None:
+    failures = _Failures(len(waiting), reporter, may_diverge)
+    if not crew.called_for(len(waiting)):
         on_gpu = find_device(waiting[0].config.device).type == "cuda"
         with spending.on(gpus=int(on_gpu)):
-            _one_by_one(waiting, workshop, spending, _Failures(len(waiting), reporter, may_diverge))
+            _one_by_one(waiting, workshop, spending, failures)
         return
     for job in waiting:
         workshop.dataset(job.config.data)  # drawn once, into the cache that the workers read
-    used = gpus[:workers]
-    with spending.on(gpus=len(used) or sum(job.config.device.startswith("cuda") for job in waiting[:1])):
-        _side_by_side(waiting, workers, used, spending, _Failures(len(waiting), reporter, may_diverge))
+    used = len(crew.gpus[: len(waiting)])
+    with spending.on(gpus=used or sum(job.config.device.startswith("cuda") for job in waiting[:1])):
+        _side_by_side(waiting, crew, spending, failures)
 
 
 def _one_by_one(jobs: Sequence[Job], workshop: Workshop, spending: Spending, failures: _Failures) -> None:
@@ -87,27 +78,16 @@ def _one_by_one(jobs: Sequence[Job], workshop: Workshop, spending: Spending, fai
     failures.end()
 
 
-def _side_by_side(
-    jobs: Sequence[Job], workers: int, gpus: tuple[int, ...], spending: Spending, failures: _Failures
-) -> None:
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    context = multiprocessing.get_context("spawn")
-    places: SimpleQueue[int | None] = context.SimpleQueue()
-    for number in range(workers):
-        places.put(gpus[number % len(gpus)] if gpus else None)
-    with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_begin, initargs=(threads, places)
-    ) as pool:
-        futures = {
-            pool.submit(_work, job.config.model_dump(mode="json"), str(job.out)): job.title for job in jobs
-        }
-        try:
-            _watch(futures, failures, spending.note)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # nothing new begins
-            for process in multiprocessing.active_children():
-                process.terminate()  # what runs writes a checkpoint and ends
-            raise
+def _side_by_side(jobs: Sequence[Job], crew: Crew, spending: Spending, failures: _Failures) -> None:
+    pool = crew.pool()
+    futures = {
+        pool.submit(_work, job.config.model_dump(mode="json"), str(job.out)): job.title for job in jobs
+    }
+    try:
+        _watch(futures, failures, spending.note)
+    except BaseException:
+        crew.dismiss()
+        raise
 
 
 def _watch(futures: dict[Future[None], str], failures: _Failures, note: Callable[[], None]) -> None:
@@ -176,16 +156,6 @@ def _few(titles: Sequence[str]) -> str:
 
 
 _workshop = Workshop()
-
-
-def _begin(threads: int, places: SimpleQueue[int | None]) -> None:
-    """Prepares a worker: its share of the processors, its GPU; a stop between two runs ends it quietly."""
-    torch.set_num_threads(threads)
-    gpu = places.get()
-    if gpu is not None:
-        see_only(gpu)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _work(config: dict[str, Any], out: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from understudy.config import first_difference, read_yaml
 from understudy.errors import UserError
 from understudy.files import atomic_directory, write_json, write_text
 from understudy.study.check import CHOICE, check_study
-from understudy.study.config import StudyConfig, slug
+from understudy.study.config import RowConfig, StudyConfig, slug
+from understudy.study.crew import Crew
 from understudy.study.devices import gpus_of
 from understudy.study.job import Job
 from understudy.study.jobs import run_jobs
@@ -67,37 +68,31 @@ def run_study(
     reporter = reporter or Reporter()
     workshop = Workshop()
     _refuse_others(study, out)
-    gpus_of([study.run_config(row, study.seed_list[0]) for row in study.rows], devices)
+    gpus = gpus_of([study.run_config(row, study.seed_list[0]) for row in study.rows], devices)
     if not _checked(study, out):
         check_study(study, workshop)
         _claim(study, out)
     spending = Spending(out / "spent.json")
-
-    def run(jobs: Sequence[Job], *, may_diverge: bool = False) -> None:
-        run_jobs(
-            jobs,
-            workers=workers,
-            devices=devices,
-            workshop=workshop,
-            reporter=reporter,
-            spending=spending,
-            may_diverge=may_diverge,
-        )
-
     trials = _trials(study, out)
-    run([job for jobs in trials.values() for job in jobs], may_diverge=True)
-    chosen = _choose(study, trials)
-    jobs = {
-        (row.name, seed): Job(
-            f"{row.name}, seed {seed}",
-            study.run_config(row, seed, chosen.get(row.name, {}).get("settings", {})),
-            out / "runs" / slug(row.name) / f"seed-{seed}",
-        )
-        for seed in study.seed_list  # whole seeds first: what is cut off can be compared
-        for row in study.rows
-        if row.teacher is None
-    }
-    run(list(jobs.values()))
+    tried = [job for jobs in trials.values() for job in jobs]
+    most = max(map(_unfinished, ([job.out for job in tried], [place for *_, place in _places(study, out)])))
+    workers = max(1, min(most, workers if devices is None else max(workers, len(gpus))))
+    with Crew(workers, gpus, named=devices is not None) as crew:
+
+        def run(jobs: Sequence[Job], *, may_diverge: bool = False) -> None:
+            run_jobs(
+                jobs,
+                crew=crew,
+                workshop=workshop,
+                reporter=reporter,
+                spending=spending,
+                may_diverge=may_diverge,
+            )
+
+        run(tried, may_diverge=True)
+        chosen = _choose(study, trials)
+        jobs = _finals(study, out, chosen)
+        run(list(jobs.values()))
     speeds = speeds_of(list(jobs.values()))
     share = gpu_share(out, spending)
     rows = [
@@ -170,6 +165,34 @@ def _trials(study: StudyConfig, out: Path) -> dict[tuple[str, int], list[Job]]:
                 for seed in row.choose.seeds
             ]
     return trials
+
+
+def _finals(
+    study: StudyConfig, out: Path, chosen: Mapping[str, Mapping[str, Any]]
+) -> dict[tuple[str, int], Job]:
+    """The runs of every row with every seed, in the order of `_places`."""
+    return {
+        (row.name, seed): Job(
+            f"{row.name}, seed {seed}",
+            study.run_config(row, seed, chosen.get(row.name, {}).get("settings", {})),
+            place,
+        )
+        for row, seed, place in _places(study, out)
+    }
+
+
+def _places(study: StudyConfig, out: Path) -> list[tuple[RowConfig, int, Path]]:
+    """Where the runs of every row with every seed lie, whole seeds first: what is cut off can be compared."""
+    return [
+        (row, seed, out / "runs" / slug(row.name) / f"seed-{seed}")
+        for seed in study.seed_list
+        for row in study.rows
+        if row.teacher is None
+    ]
+
+
+def _unfinished(places: Iterable[Path]) -> int:
+    return sum(not (place / "summary.json").is_file() for place in places)
 
 
 def _choose(study: StudyConfig, trials: Mapping[tuple[str, int], Sequence[Job]]) -> dict[str, dict[str, Any]]:
