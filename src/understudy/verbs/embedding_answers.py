@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from understudy.data import Items, Preprocessing, Views
 from understudy.data.table import TablePlan, TableWriter
 from understudy.data.table.checks import all_unit_length
+from understudy.data.views import sent
 from understudy.errors import UserError
 from understudy.heap import kept_memory
 from understudy.models import Embedder
@@ -138,10 +139,15 @@ class Answerer:
             if not len(part):
                 continue
             places = part // views
+            first, last = int(places[0]), int(places[-1])
+            images = sent(
+                loaded.content[first : last + 1], self._device
+            )  # once, however many views there are
             seen = None
             if augmentation is not None:
                 seen = Views(augmentation, self.job.view_seed, rows[places], part % views)
-            yield Items(rows[places], loaded.content[places], seen).to(self._device)
+            content = images if views == 1 else images[sent(places - first, self._device)]
+            yield Items(rows[places], content, seen).to(self._device)
 
     def _planned(self) -> TablePlan:
         job, teacher = self.job, self._teacher
