@@ -20,6 +20,7 @@ from understudy.training.assemble import assemble
 from understudy.training.measuring import measure_teacher, teacher_figures
 from understudy.training.progress import Reporter
 from understudy.training.run import execute
+from understudy.training.teaching import remembering
 from understudy.training.workshop import Workshop
 
 Settings = Callable[..., dict[str, Any]]
@@ -107,6 +108,17 @@ def test_answers_that_do_not_fit_are_asked_for_again_and_again(
     monkeypatch.setattr("understudy.training.workshop._CACHE_BYTES", 100)
     kept = remembered(Workshop(), teacher, data, Augmentation(num_views=1, flip=0.5))
     assert isinstance(kept, LiveTeacher)
+
+
+def test_a_gpu_with_memory_to_spare_has_room_for_more_answers(
+    data: DataConfig, teacher: TeacherConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (100 * 2**30, 140 * 2**30))
+    assert remembering.room_on(torch.device("cuda")) == 20 * 2**30
+    monkeypatch.setattr("understudy.training.workshop._CACHE_BYTES", 100)
+    monkeypatch.setattr(remembering, "room_on", lambda _: 10**6)
+    kept = remembered(Workshop(), teacher, data, Augmentation(num_views=1, flip=0.5))
+    assert isinstance(kept, CachedTeacher)
 
 
 class Counting:

@@ -27,13 +27,14 @@ from understudy.training.teaching.answering import afforded, ask_all, ask_into_t
 from understudy.training.teaching.scope import Scope
 
 _PAID = ("python:", "onnx:")
+_SHARE = 0.2  # of a GPU's free memory, for answers
 
 
 class Remembering:
     """Opens teachers and keeps their answers: in memory while there is room, or in tables on disk.
 
     Args:
-        room: Bytes of all answers that are kept in memory.
+        room: Bytes of all answers that are kept in memory; more where a GPU has it, see `room_on`.
     """
 
     def __init__(self, room: int) -> None:
@@ -128,6 +129,7 @@ class Remembering:
         seed = 0 if cached.view == "clean" else cached.seed
         key = key_of("answers", config.reference, self._seen(pixels, rows), recipe, seed)
         size, before = count * _answer_bytes(teacher), teacher.queries
+        self._answers.room = max(self._answers.room, distributed.once(lambda: room_on(pixels.device)))
         fits = size <= self._answers.room
         if not fits and isinstance(teacher, TableTeacher):
             self._account(config, key, count)
@@ -238,3 +240,13 @@ def _answer_bytes(teacher: Teacher) -> int:
     """What the answers for one view take: an embedding and, of a classifier, its logits."""
     classes = len(teacher.classes or ()) if "logits" in teacher.supplies else 0
     return 4 * (teacher.dim + classes)
+
+
+def room_on(device: torch.device) -> int:
+    """Bytes of answers for which a GPU has room beside all else; 0 elsewhere.
+
+    Example:
+        >>> room_on(torch.device("cpu"))
+        0
+    """
+    return int(_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
