@@ -91,7 +91,7 @@ def settings() -> str:
     student, teacher = market.STUDENT["student"], market.TEACHER["student"]
     factors = ", ".join(f"{factor:g}" for factor in GRID)
     rows = [
-        ["teacher", "Inception-BN", _network(teacher)],
+        ["teacher", "Inception-BN", f"{_network(teacher)}; the mean over an image and its mirror image"],
         ["student", "NIN-BN", _network(student)],
         ["start", "ImageNet", "ImageNet; the main rows from random weights too"],
         [
