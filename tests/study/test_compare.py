@@ -187,6 +187,28 @@ def test_a_killed_study_goes_on_and_redoes_nothing(
 
 
 @pytest.mark.slow
+def test_a_study_that_is_stopped_begins_no_other_run(
+    start: Callable[..., Any], study: Path, tmp_path: Path
+) -> None:
+    """One run more than there are processes lies in their queue, where it cannot be cancelled."""
+    value = yaml.safe_load(study.read_text())
+    value["base"].update(steps=3000, checkpoint_every=20)
+    value["rows"] = [{"name": name} for name in ("a", "b", "c", "d")]
+    del value["tests"]
+    study.write_text(yaml.safe_dump(value))
+    out = tmp_path / "out"
+    process = start("compare", study, "--out", out, "--jobs", 2)
+    deadline = time.monotonic() + 200
+    while len({file.parents[2] for file in out.glob("runs/*/seed-*/checkpoints/*.pt")}) < 2:
+        assert process.status is None, process.end()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send(signal.SIGTERM)
+    process.end()
+    assert sorted(place.parent.name for place in out.glob("runs/*/seed-*")) == ["a", "b"]
+
+
+@pytest.mark.slow
 def test_runs_side_by_side_give_the_same_table(
     command: Command, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

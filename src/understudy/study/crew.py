@@ -43,8 +43,6 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            self.dismiss()
         if self._pool is not None:
             self._pool.shutdown()
 
@@ -66,11 +64,14 @@ class Crew:
         return self._pool
 
     def dismiss(self) -> None:
-        """Nothing new begins; what runs is asked to write a checkpoint and end."""
+        """Nothing new begins; what runs is asked to write a checkpoint and end, and waited for."""
         if self._pool is not None:
+            processes = multiprocessing.active_children()
             self._pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
+            for process in processes:
                 process.terminate()
+            for process in processes:
+                process.join()
 
 
 def _begin(threads: int, places: SimpleQueue[int | None]) -> None:

@@ -158,6 +158,15 @@ def _few(titles: Sequence[str]) -> str:
 _workshop = Workshop()
 
 
+_asked_to_stop: list[Stopped] = []
+
+
 def _work(config: dict[str, Any], out: str) -> None:
+    if _asked_to_stop:  # a run that lay in the pool's own queue, where nobody can cancel it
+        raise _asked_to_stop[0]
     run_config: RunConfig = parse(RunConfig, config, where=out)
-    execute(run_config, Path(out), resume=True, workshop=_workshop, reporter=Reporter(quiet=True))
+    try:
+        execute(run_config, Path(out), resume=True, workshop=_workshop, reporter=Reporter(quiet=True))
+    except Stopped as stop:
+        _asked_to_stop.append(stop)
+        raise

@@ -140,9 +140,8 @@ class Answerer:
                 continue
             places = part // views
             first, last = int(places[0]), int(places[-1])
-            images = sent(
-                loaded.content[first : last + 1], self._device
-            )  # once, however many views there are
+            # Each image is sent once, however many views of it there are.
+            images = sent(loaded.content[first : last + 1], self._device)
             seen = None
             if augmentation is not None:
                 seen = Views(augmentation, self.job.view_seed, rows[places], part % views)
@@ -216,7 +215,7 @@ def _preprocessing(teacher: Teacher) -> Preprocessing:
 
 def _mean(answers: Sequence[torch.Tensor]) -> torch.Tensor:
     """Their mean in float32."""
-    return torch.stack([one.float() for one in answers]).mean(0)
+    return answers[0].float() if len(answers) == 1 else torch.stack([one.float() for one in answers]).mean(0)
 
 
 def _joined(parts: list[np.ndarray], width: int) -> np.ndarray:
