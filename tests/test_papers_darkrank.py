@@ -95,11 +95,10 @@ def test_every_loss_can_be_built_and_label_free_rows_have_no_labels(
                     assert config.supervised == ()
                     assert config.data.label_fraction == 0
                     assert config.losses
-                    weights = {
-                        tuple(loss["weight"] for loss in candidate["losses"])
-                        for candidate in (row.choose.among if row.choose else ())
-                    }  # of a loss that stands alone, the weight says nothing to AdamW
-                    assert len(weights) == (1 if len(config.losses) == 1 else 3)
+                    among = row.choose.among if row.choose else ()
+                    weights = {tuple(loss["weight"] for loss in candidate["losses"]) for candidate in among}
+                    assert len(weights) == 1  # of a loss that stands alone, it says nothing to AdamW
+                    assert len({candidate["optim"]["lr"] for candidate in among}) == 3
                 elif row.teacher is None:
                     assert {loss.name for loss in config.supervised or ()} == {
                         "cross_entropy",
@@ -230,6 +229,11 @@ def test_the_page_puts_the_published_figures_beside_ours(module: Callable[[str],
     assert "At an end of what was tried: KD; PKT." in page
     assert "2 minutes of GPU time for this part" in page
     assert "at 0123456789ab, torch 2" in page
+    assert "diverged" not in page
+    results["rows"][2] |= {"metrics": {}, "diverged": {"1": "the gradient became nan at step 3: lower it"}}
+    page = module("_darkrank_pages").page(results)
+    assert "| PKT | – |  | – |  |" in page
+    assert "\n\nPKT, seed 1: the gradient became nan at step 3\n\n" in page
 
 
 def test_two_rows_that_stand_for_one_of_the_paper_do_not_differ_by_nothing_there(

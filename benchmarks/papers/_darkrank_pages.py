@@ -56,8 +56,19 @@ def _study(results: Results) -> Iterator[str]:
     yield _epochs(results)
     yield _beside(results)
     yield _further(results)
+    yield from _diverged(results)
     yield from _compared(results)
     yield from _chosen(results)
+
+
+def _diverged(results: Results) -> Iterator[str]:
+    """Which rows have no figures, and why."""
+    for row in results["rows"]:
+        if row.get("diverged"):
+            yield "; ".join(
+                f"{row['name']}, seed {seed}: {how.partition(':')[0]}"
+                for seed, how in row["diverged"].items()
+            )
 
 
 def _epochs(results: Results) -> str:
@@ -182,6 +193,7 @@ def _curves(results: Results) -> Iterator[str]:
         for row in results["rows"]
     ]
     yield table(["", "mAP", "rank-1"], rows)
+    yield from _diverged(results)
 
 
 def _figure3(results: Results) -> Iterator[str]:

@@ -25,6 +25,7 @@ RATE = 0.024
 """The student's learning rate, chosen for the student alone."""
 
 RATES = (RATE / 2, RATE, 2 * RATE)
+RATES_WITHOUT_LABELS = (RATE / 8, RATE / 4, RATE / 2)
 SEEDS = 3
 VAL_SEEDS = 2
 """Seeds of the final rows, and of curves on the validation identities."""

@@ -150,27 +150,47 @@ def test_rows_and_figures_may_come_to_a_study(
     assert "holds a study with other 'rows.new.config.optim.lr'" in command(*words).err
 
 
-def test_a_run_that_fails_is_named_and_the_others_are_finished(
-    command: Command, study: Path, streets: Path, tmp_path: Path
+@pytest.mark.parametrize("side_by_side", [1, 2])
+def test_a_run_that_diverges_is_a_result_of_its_row(
+    command: Command, study: Path, streets: Path, tmp_path: Path, side_by_side: int
 ) -> None:
     value = yaml.safe_load(study.read_text())
     value["rows"] = [
         {"name": "diverges", "config": {"optim": {"name": "sgd", "lr": 1e30}, "steps": 8, "log_every": 1}},
         {"name": "alone"},
     ]
-    value |= {"tests": [], "gap": None, "metrics": ["map"]}
+    value |= {"tests": [["diverges", "alone"]], "metrics": ["map"]}
+    value["gap"] = {"alone": "diverges", "teacher": STORED, "metrics": ["map"]}
+    value["rows"].append({"name": STORED, "teacher": "main"})
     study.write_text(yaml.safe_dump(value))
-    words = ["compare", study, "--data", streets, "--teacher", f"table:{tmp_path / 'stored'}", "--seeds", 1]
-    done = command(*words, "--out", tmp_path / "out")
-    assert done.status == 2
-    last = done.err.splitlines()[-1]
-    assert last.startswith("error: 1 of 2 runs failed, the others are kept; diverges, seed 0: ")
-    assert (tmp_path / "out" / "runs" / "alone" / "seed-0" / "summary.json").is_file()
-    assert not (tmp_path / "out" / "results.json").exists()
+    words = ["compare", study, "--data", streets, "--teacher", f"table:{tmp_path / 'stored'}", "--seeds", 2]
+    words += ["--out", tmp_path / "out", "--jobs", side_by_side]
+    done = command(*words)
+    assert done.status == 0, done.err
+    assert "diverged: diverges, seed 1: " in done.err
+    assert "diverges has no figures: with seed 0 the " in done.out
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    wild, alone, _ = results["rows"]
+    assert list(wild["diverged"]) == ["0", "1"]
+    assert wild["metrics"] == wild["gap"] == alone["gap"] == {}
+    assert wild["parameters"] is None
+    assert not results["tests"]
+    assert len(alone["metrics"]["map"]) == 2
+    again = command(*words)
+    assert again.status == 0
+    assert "diverged: " not in again.err, "it was begun again"
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["rows"][0] == wild
+
+    wild_too = {"name": "alone", "config": {**value["rows"][0]["config"], "seed": 0}}
+    value |= {"rows": [value["rows"][0], wild_too], "tests": [], "gap": None}
+    study.write_text(yaml.safe_dump(value))
+    none = command(*words[:-3], tmp_path / "none", *words[-2:])
+    assert none.status == 2
+    assert none.err.splitlines()[-1].startswith("error: all 4 runs diverged; diverges, seed 0: the ")
 
 
-def failures(total: int, reporter: Reporter | None = None, *, may_diverge: bool = False) -> Any:
-    return jobs._Failures(total, reporter or Reporter(quiet=True), may_diverge)
+def failures(total: int, reporter: Reporter | None = None) -> Any:
+    return jobs._Failures(total, reporter or Reporter(quiet=True))
 
 
 def test_a_candidate_that_diverges_is_not_chosen(

@@ -9,6 +9,9 @@ from typing import Any
 
 from understudy.config import RunConfig, first_difference, read_yaml
 from understudy.errors import UserError
+from understudy.files import write_json
+
+_DIVERGED = "diverged.json"
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,23 @@ class Job:
         Raises:
             UserError: The run that is finished there is another one.
         """
-        file = self.out / "summary.json"
+        return self._written("summary.json")
+
+    def divergence(self) -> str | None:
+        """How the run ended where its loss or gradient became NaN or infinite, or None.
+
+        Raises:
+            UserError: The run that ended there is another one.
+        """
+        found = self._written(_DIVERGED)
+        return None if found is None else str(found["how"])
+
+    def ended(self) -> bool:
+        """Whether there is nothing left to do: it is finished, or diverged and would again."""
+        return self.summary() is not None or self.divergence() is not None
+
+    def _written(self, name: str) -> dict[str, Any] | None:
+        file = self.out / name
         if not file.is_file():
             return None
         changed = first_difference(read_yaml(self.out / "config.yaml"), self.config.model_dump(mode="json"))
@@ -39,5 +58,10 @@ class Job:
             raise UserError(
                 f"{str(self.out)!r} holds a run with another {changed!r}: remove it, or pass another --out"
             )
-        summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return summary
+        value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return value
+
+
+def note_divergence(out: Path, error: Exception) -> None:
+    """Writes into a run's directory that it diverged, so that it is not begun again."""
+    write_json(out / _DIVERGED, {"how": str(error)})

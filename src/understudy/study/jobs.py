@@ -11,7 +11,7 @@ from typing import Any
 from understudy.config import RunConfig, parse
 from understudy.errors import UserError
 from understudy.study.crew import Crew
-from understudy.study.job import Job
+from understudy.study.job import Job, note_divergence
 from understudy.study.spending import Spending
 from understudy.training.device import find_device
 from understudy.training.guard import Diverged
@@ -30,9 +30,10 @@ def run_jobs(
     workshop: Workshop,
     reporter: Reporter,
     spending: Spending,
-    may_diverge: bool = False,
 ) -> None:
-    """Runs what is not finished yet. A run that fails does not keep the others from being finished.
+    """Runs what has not ended yet. A run that fails does not keep the others from being finished.
+
+    A run whose loss became NaN has not failed: that it diverged is what is found of it, and kept.
 
     Args:
         jobs: The runs.
@@ -40,18 +41,17 @@ def run_jobs(
         workshop: Holds the images and teachers that runs in this process share.
         reporter: Told what is under way.
         spending: Counts the time of the GPUs.
-        may_diverge: A run whose loss became NaN has not failed: it is only left without a summary.
 
     Raises:
         UserError: Some runs failed; the sentence names the first.
         Stopped: SIGINT or SIGTERM came; the runs under way have written checkpoints.
     """
-    waiting = [job for job in jobs if job.summary() is None]
+    waiting = [job for job in jobs if not job.ended()]
     if len(waiting) < len(jobs):
         reporter.say(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are finished already")
     if not waiting:
         return
-    failures = _Failures(len(waiting), reporter, may_diverge)
+    failures = _Failures(len(waiting), reporter)
     if not crew.called_for(len(waiting)):
         on_gpu = find_device(waiting[0].config.device).type == "cuda"
         with spending.on(gpus=int(on_gpu)):
@@ -69,7 +69,7 @@ def _one_by_one(jobs: Sequence[Job], workshop: Workshop, spending: Spending, fai
     for number, job in enumerate(jobs, 1):
         reporter.say(f"[{number}/{len(jobs)}] {job.title}")
         try:
-            execute(job.config, job.out, resume=True, workshop=workshop, reporter=reporter)
+            _train(job.config, job.out, workshop, reporter)
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001 (as side by side: it is named in the end)
@@ -122,14 +122,13 @@ def _watch(futures: dict[Future[None], str], failures: _Failures, note: Callable
 class _Failures:
     """Which runs failed, said at once and again at the end."""
 
-    def __init__(self, total: int, reporter: Reporter, may_diverge: bool) -> None:
+    def __init__(self, total: int, reporter: Reporter) -> None:
         self.reporter = reporter
         self._total = total
-        self._may_diverge = may_diverge
         self._errors: dict[str, Exception] = {}
 
     def add(self, title: str, error: Exception) -> None:
-        if self._may_diverge and isinstance(error, Diverged):
+        if isinstance(error, Diverged):
             self.reporter.say(f"diverged: {title}: {error}")
             return
         self._errors[title] = error
@@ -166,7 +165,15 @@ def _work(config: dict[str, Any], out: str) -> None:
         raise _asked_to_stop[0]
     run_config: RunConfig = parse(RunConfig, config, where=out)
     try:
-        execute(run_config, Path(out), resume=True, workshop=_workshop, reporter=Reporter(quiet=True))
+        _train(run_config, Path(out), _workshop, Reporter(quiet=True))
     except Stopped as stop:
         _asked_to_stop.append(stop)
+        raise
+
+
+def _train(config: RunConfig, out: Path, workshop: Workshop, reporter: Reporter) -> None:
+    try:
+        execute(config, out, resume=True, workshop=workshop, reporter=reporter)
+    except Diverged as error:
+        note_divergence(out, error)
         raise

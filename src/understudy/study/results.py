@@ -23,6 +23,9 @@ from understudy.training.measuring import final_split, measure_teacher
 from understudy.training.progress import Reporter
 from understudy.training.workshop import Workshop
 
+_NOTHING = {"parameters": None, "macs": None, "hardware": None, "steps": 0}
+"""Stands for the summary of a row of which every run diverged."""
+
 
 def metrics_of(job: Job) -> dict[str, float]:
     """The figures of a finished run.
@@ -67,21 +70,23 @@ def trained_row(
         speeds: Images per second by network.
         share: The seconds of a GPU in a second of a run; None: no GPU was used.
     """
-    summaries = [job.summary() or {} for job in jobs]
-    figures = [metrics_of(job) for job in jobs]
-    first, seconds = summaries[0], [summary["seconds"] for summary in summaries]
+    diverged = {str(job.config.seed): how for job in jobs if (how := job.divergence()) is not None}
+    figures = [metrics_of(job) for job in jobs if not diverged]
+    summaries = [summary for job in jobs if (summary := job.summary()) is not None]
+    first, seconds = (summaries or [_NOTHING])[0], [summary["seconds"] for summary in summaries]
     return {
         "name": row.name,
         "seeds": [job.config.seed for job in jobs],
+        "diverged": diverged,
         "parameters": first["parameters"],
         "macs": first["macs"],
         "images_per_second": speeds[jobs[0].config.student.model_dump_json()],
         "trained_on": first["hardware"],
-        "metrics": {name: [figure[name] for figure in figures] for name in figures[0]},
+        "metrics": {name: [figure[name] for figure in figures] for name in (figures or [{}])[0]},
         "seconds": seconds,
         "gpu_seconds": None if share is None else [round(share * value, 1) for value in seconds],
         "steps": first["steps"],
-        "epochs": round(first["steps"] * first["batch_size"] / first["images"], 2),
+        "epochs": round(first["steps"] * first["batch_size"] / first["images"], 2) if summaries else 0,
         "chosen": chosen,
     }
 
@@ -119,7 +124,7 @@ def results_of(
         paired_test(first, second, metric, by_name[first][metric], by_name[second][metric]).to_dict()
         for metric in study.tested
         for first, second in study.tests
-        if len(study.seed_list) > 1
+        if len(study.seed_list) > 1 and by_name[first] and by_name[second]
     ]
     for row in rows:
         row["gap"] = _gaps(study, row, by_name)
@@ -150,6 +155,6 @@ def _gaps(
     shares = {
         metric: gap_closed(row["metrics"][metric], by_name[gap.alone][metric], by_name[gap.teacher][metric])
         for metric in study.closed
-        if metric in row["metrics"]
+        if metric in row["metrics"] and by_name[gap.alone]
     }
     return {metric: share for metric, share in shares.items() if share is not None}

@@ -47,7 +47,8 @@ def run_study(
 
     Finished runs are kept and unfinished ones go on from their last checkpoint, so a killed study is simply
     started again. Settings are chosen on the validation split alone, in runs whose seeds are not used again.
-    A run that fails does not keep the others from being finished; it is named in the end.
+    A run that fails does not keep the others from being finished; it is named in the end. A row of which a
+    run diverged has no figures: those of its other seeds alone would flatter it.
 
     Args:
         study: What to run.
@@ -79,20 +80,14 @@ def run_study(
     workers = max(1, min(most, workers if devices is None else max(workers, len(gpus))))
     with Crew(workers, gpus, named=devices is not None) as crew:
 
-        def run(jobs: Sequence[Job], *, may_diverge: bool = False) -> None:
-            run_jobs(
-                jobs,
-                crew=crew,
-                workshop=workshop,
-                reporter=reporter,
-                spending=spending,
-                may_diverge=may_diverge,
-            )
+        def run(jobs: Sequence[Job]) -> None:
+            run_jobs(jobs, crew=crew, workshop=workshop, reporter=reporter, spending=spending)
 
-        run(tried, may_diverge=True)
+        run(tried)
         chosen = _choose(study, trials)
         jobs = _finals(study, out, chosen)
         run(list(jobs.values()))
+    _require_one(list(jobs.values()))
     speeds = speeds_of(list(jobs.values()))
     share = gpu_share(out, spending)
     rows = [
@@ -189,6 +184,13 @@ def _places(study: StudyConfig, out: Path) -> list[tuple[RowConfig, int, Path]]:
         for row in study.rows
         if row.teacher is None
     ]
+
+
+def _require_one(jobs: Sequence[Job]) -> None:
+    """Raises where every run diverged: there is nothing to put into a table."""
+    found = [job.divergence() for job in jobs]
+    if jobs and all(found):
+        raise UserError(f"all {len(jobs)} runs diverged; {jobs[0].title}: {found[0]}")
 
 
 def _unfinished(places: Iterable[Path]) -> int:

@@ -59,6 +59,9 @@ def to_markdown(results: Mapping[str, Any]) -> str:
             )
             for test in results["tests"]
         ]
+    for row in results["rows"]:
+        for seed, how in (row.get("diverged") or {}).items():
+            lines += ["", f"{row['name']} has no figures: with seed {seed} {how.partition(':')[0]}."]
     chosen = [row for row in results["rows"] if row.get("chosen")]
     if chosen:
         lines += ["", "Chosen on the validation split:", ""]
