@@ -41,6 +41,7 @@ from understudy.training.directory.results import read_run
 from understudy.training.processes import distributed
 from understudy.training.processes.distributed import LostProcess
 from understudy.training.processes.together import embed_together
+from understudy.training.progress import Reporter
 from understudy.training.run import execute
 from understudy.training.signals import Stopped
 from understudy.training.task import Task
@@ -229,8 +230,42 @@ def test_processes_stop_together_and_resume_to_the_same_bits(
     assert read_run(tmp_path / "stopped").metrics == read_run(tmp_path / "whole").metrics
     for name, weight in weights(tmp_path / "whole").items():
         assert torch.equal(weights(tmp_path / "stopped")[name], weight), name
-    with pytest.raises(UserError, match=r"started with 2 processes and cannot go on with 1: .*torchrun"):
-        execute(config(value), tmp_path / "kept", resume=True)
+
+
+def _stopped_by_two_and_by_one(value: dict[str, Any], place: Path) -> None:
+    with distributed.launched():
+        with patch.object(run_module, "listening", lambda: _Asking(3)), pytest.raises(Stopped):
+            execute(config(value), place / "shrinks")
+        execute(config(value), place / "grows", resume=True)
+        note(place, drawn=float(torch.rand(1)))
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_fewer_or_more_processes(
+    pair: Callable[..., list[int | None]],
+    frozen: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Stopped between two lines of the log: what was summed up so far is the mean over the processes."""
+    value = {**frozen, "log_every": 6, "evaluation": {}}
+    with patch.object(run_module, "listening", lambda: _Asking(3)), pytest.raises(Stopped):
+        execute(config(value), tmp_path / "grows")
+    assert pair(_stopped_by_two_and_by_one, value, tmp_path) == [0, 0]
+    kept = torch.load(tmp_path / "shrinks" / "checkpoints" / "step-00000004.pt")["loop"]
+    one, other = (process["sums"] for process in kept["processes"])
+    assert one["loss"] != other["loss"], "the processes would have summed up the same"
+    execute(config(value), tmp_path / "shrinks", resume=True, reporter=Reporter())
+    said = capsys.readouterr().err
+    assert "going on from step 4 of 6 with 1 process instead of 2: batches, views and draws stay" in said
+    execute(config(value), tmp_path / "whole")
+    first, second = notes(tmp_path)
+    assert first["drawn"] != second["drawn"]
+    for name in ("shrinks", "grows"):
+        for mine, other_line in zip(lines(tmp_path / name), lines(tmp_path / "whole"), strict=True):
+            assert mine == pytest.approx(other_line, rel=1e-4, abs=1e-5)
+        for key, weight in weights(tmp_path / "whole").items():
+            torch.testing.assert_close(weights(tmp_path / name)[key], weight, atol=1e-5, rtol=1e-4)
 
 
 def _failing(value: dict[str, Any], place: Path) -> None:

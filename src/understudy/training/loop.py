@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from understudy.data.batches import Batch
-from understudy.errors import UserError
 from understudy.heap import kept_memory
 from understudy.models.embedder import Embedder
 from understudy.models.outputs import Outputs
@@ -181,25 +180,24 @@ class Loop:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Goes back to a state that `state` gave.
 
-        Raises:
-            UserError: Another number of processes gave it.
+        Another number of processes may have given it: what is logged next is then the mean over those, and a
+        process that was not among them draws random numbers of its own.
         """
-        count = len(state["processes"])
-        if count != distributed.world():
-            raise UserError(
-                f"the run was started with {count} processes and cannot go on with {distributed.world()}: "
-                f"start it with torchrun --nproc-per-node {count}, or anew in another --out"
-            )
-        own = state["processes"][distributed.rank()]
+        given = state["processes"]
+        own = given[distributed.rank()] if distributed.rank() < len(given) else None
+        sums = [own["sums"]] if own and len(given) == distributed.world() else [one["sums"] for one in given]
         self.step = state["step"]
         self.task.load_state_dict(state["task"])
         load_optimiser(self.optimiser, state["optimiser"])
         if self.average is not None:
             self.average.model.load_state_dict(state["average"])
         device = next(self.task.parameters()).device
-        self._sums = {name: torch.tensor(value, device=device) for name, value in own["sums"].items()}
+        self._sums = {
+            name: torch.tensor(sum(one[name] for one in sums) / len(sums), device=device) for name in sums[0]
+        }
         self._summed = state["summed"]
-        restore_random_state(own["random"], device)
+        if own is not None:
+            restore_random_state(own["random"], device)
 
     def _taker(self, guard: NaNGuard) -> Callable[[Batch], dict[str, Tensor]]:
         """What takes a step: as it is, or recorded as a graph where that is wanted and can be."""

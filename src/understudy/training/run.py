@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -88,7 +90,7 @@ def _execute(config: RunConfig, out: Path, resume: bool, workshop: Workshop, rep
         state = records.last_state() if resume else None
         if state is not None:
             loop.load_state(state)
-            reporter.say(f"going on from step {loop.step} of {loop.steps}")
+            reporter.say(f"going on from step {loop.step} of {loop.steps}{_others(state)}")
         records.rewind(loop.step)
         if config.accumulate > 1 and normalises_by_batch(parts.task.student.train()):
             reporter.say(
@@ -104,6 +106,17 @@ def _execute(config: RunConfig, out: Path, resume: bool, workshop: Workshop, rep
                 f"{str(out / 'checkpoints')!r}"
             ) from None
         return _finish(config, parts, records, out)
+
+
+def _others(state: Mapping[str, Any]) -> str:
+    """What to say where another number of processes wrote a checkpoint."""
+    then, now = len(state["processes"]), distributed.world()
+    if then == now:
+        return ""
+    return (
+        f" with {now} process{'es' * (now > 1)} instead of {then}: batches, views and draws stay the same; "
+        "dropout and what batch normalisation sees do not"
+    )
 
 
 def _loop(config: RunConfig, parts: Parts, records: Records, reporter: Reporter) -> Loop:
