@@ -117,7 +117,8 @@ def test_the_published_weight_is_carried_over_to_other_lists(module: Callable[[s
     assert losses.published_weight(4) == pytest.approx(2 * math.log(5040) / math.log(24))
     assert losses.published_weight(7, losses.CODE) == pytest.approx(2 * 9 / 49)
     tried = [candidate["losses"][-1]["weight"] for candidate in losses.grid([losses.soft(7)], [losses.kd()])]
-    assert tried == [0.08, 0.4, 2.0]  # the largest is the published one
+    assert tried == [0.016, 0.08, 0.4]  # the largest is a fifth of the published one
+    assert losses.stronger(losses.soft(7))["weight"] == 0.4
 
 
 def stepping(

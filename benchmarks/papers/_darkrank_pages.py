@@ -80,7 +80,9 @@ def _epochs(results: Results) -> str:
     }
     usual = max(found.values(), key=[*found.values()].count)
     others = [f"{name}: {text}" for name, text in found.items() if text != usual]
-    return f"Every row: {'; but '.join([usual, *others])}."
+    rates = {f"{one['base']['optim']['lr']:g}" for one in results.get("configurations", {}).values()}
+    rate = f" The learning rate is {' or '.join(sorted(rates))} where none was chosen." if rates else ""
+    return f"Every row: {'; but '.join([usual, *others])}.{rate}"
 
 
 def _beside(results: Results) -> str:

@@ -21,11 +21,12 @@ TRIAL_EPOCHS = EPOCHS // 3
 """Of every run on the validation identities: a third."""
 
 TEACHER_EPOCHS = 120
-RATE = 0.024
-"""The student's learning rate, chosen for the student alone."""
+RATE = 0.012
+"""The student's learning rate, chosen for the student alone: in a third of the epochs ahead of twice as much
+by 3.7 points of mAP, in all of them level with it, and losses beside the labels stay stable."""
 
 RATES = (RATE / 2, RATE, 2 * RATE)
-RATES_WITHOUT_LABELS = (RATE / 8, RATE / 4, RATE / 2)
+RATES_WITHOUT_LABELS = (RATE / 4, RATE / 2, RATE)
 SEEDS = 3
 VAL_SEEDS = 2
 """Seeds of the final rows, and of curves on the validation identities."""
