@@ -209,6 +209,30 @@ def test_a_study_that_is_stopped_begins_no_other_run(
 
 
 @pytest.mark.slow
+def test_a_study_that_is_stopped_ends_soon_though_one_process_has_nothing_to_do(
+    start: Callable[..., Any], study: Path, tmp_path: Path
+) -> None:
+    """A process that is ended while it waits for work keeps the lock of the queue for ever."""
+    value = yaml.safe_load(study.read_text())
+    value["base"].update(steps=30_000, checkpoint_every=20)
+    value["rows"] = [{"name": "idle", "config": {"steps": 1}}, {"name": "busy"}]
+    del value["tests"]
+    study.write_text(yaml.safe_dump(value))
+    out = tmp_path / "out"
+    process = start("compare", study, "--out", out, "--jobs", 2, "--seeds", 1)
+    deadline = time.monotonic() + 200
+    wanted = ("runs/idle/seed-0/summary.json", "runs/busy/seed-0/checkpoints/*.pt")
+    while not all(list(out.glob(name)) for name in wanted):
+        assert process.status is None, process.end()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send(signal.SIGTERM)
+    sent = time.monotonic()
+    assert "stopped by SIGTERM with 1 of 2 runs finished" in process.end()
+    assert time.monotonic() - sent < 20
+
+
+@pytest.mark.slow
 def test_runs_side_by_side_give_the_same_table(
     command: Command, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

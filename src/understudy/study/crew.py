@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import wait
 from multiprocessing.queues import SimpleQueue
 from types import TracebackType
 from typing import Self
@@ -13,6 +14,9 @@ from typing import Self
 import torch
 
 from understudy.study.devices import see_only
+
+_PATIENCE = 0.5
+"""Seconds until a process that was asked to end is asked again."""
 
 
 class Crew:
@@ -64,14 +68,19 @@ class Crew:
         return self._pool
 
     def dismiss(self) -> None:
-        """Nothing new begins; what runs is asked to write a checkpoint and end, and waited for."""
+        """Nothing new begins; what runs is asked to write a checkpoint and end, and waited for.
+
+        Asked again and again: one that had nothing to do ends at once and leaves the queue locked, so the
+        others, once they have written theirs, would wait there for ever. To a run twice is no more than once.
+        """
         if self._pool is not None:
-            processes = multiprocessing.active_children()
+            running = multiprocessing.active_children()
             self._pool.shutdown(wait=False, cancel_futures=True)
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                process.join()
+            while running:
+                for process in running:
+                    process.terminate()
+                wait([process.sentinel for process in running], timeout=_PATIENCE)
+                running = [process for process in running if process.is_alive()]
 
 
 def _begin(threads: int, places: SimpleQueue[int | None]) -> None:
