@@ -94,9 +94,13 @@ class Started:
         """How it ended, the signal's number below 0; None while it runs."""
         return self._process.exitcode
 
-    def send(self, number: signal.Signals) -> None:
+    @property
+    def pid(self) -> int:
         assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+        return self._process.pid
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
 
     def end(self) -> str:
         """Waits for the end, and gives what it said on standard error."""

@@ -233,6 +233,42 @@ def test_a_study_that_is_stopped_ends_soon_though_one_process_has_nothing_to_do(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the processes in /proc")
+def test_no_run_goes_on_when_its_study_is_killed(
+    start: Callable[..., Any], study: Path, tmp_path: Path
+) -> None:
+    """It would write into what the study, started again, works on."""
+    value = yaml.safe_load(study.read_text())
+    value["base"].update(steps=30_000, checkpoint_every=20)
+    value["rows"] = [{"name": "a"}, {"name": "b"}]
+    del value["tests"]
+    study.write_text(yaml.safe_dump(value))
+    out = tmp_path / "out"
+    process = start("compare", study, "--out", out, "--jobs", 2, "--seeds", 1)
+    deadline = time.monotonic() + 200
+    while len({file.parents[2] for file in out.glob("runs/*/seed-*/checkpoints/*.pt")}) < 2:
+        assert process.status is None, process.end()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) >= 2
+    process.send(signal.SIGKILL)
+    process.end()
+    deadline = time.monotonic() + 20
+    while any(_lives(child) for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _lives(process: str) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"  # nobody may be there to bury it
+
+
+@pytest.mark.slow
 def test_runs_side_by_side_give_the_same_table(
     command: Command, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from typing import Self
 
 import torch
 
+from understudy.orphans import end_with_parent
 from understudy.study.devices import see_only
 
 _PATIENCE = 0.5
@@ -84,7 +85,11 @@ class Crew:
 
 
 def _begin(threads: int, places: SimpleQueue[int | None]) -> None:
-    """Prepares a worker: its share of the processors, its GPU; a stop between two runs ends it quietly."""
+    """Prepares a worker: its share of the processors, its GPU; a stop between two runs ends it quietly.
+
+    So does the end of its study.
+    """
+    end_with_parent()
     torch.set_num_threads(threads)
     gpu = places.get()
     if gpu is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +15,7 @@ from understudy.data.decoding import Progress
 from understudy.data.store.plan import Plan
 from understudy.data.store.shards import write_shard
 from understudy.errors import UserError
+from understudy.orphans import end_with_parent
 
 if TYPE_CHECKING:
     from understudy.data.dataset import Dataset
@@ -99,14 +99,7 @@ def _begin(dataset: Dataset, plan: Plan, place: Path, threads: int) -> None:
     _task.append((dataset, plan, place, threads))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_follow, daemon=True).start()
-
-
-def _follow() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _work(shard: int) -> None:
