@@ -20,7 +20,7 @@ _LAMBDA, _PAPER_LIST = 2.0, 7
 
 KD_WEIGHT = 80.0
 FITNET_WEIGHT = 5.0
-"""Weights of the loss that DarkRank is added to: what each chose for itself in a search around less."""
+"""Weights of the loss that DarkRank is added to: what each chose for itself in the first search."""
 
 WHOLE = 127
 """Candidates of an image in a batch of 128."""

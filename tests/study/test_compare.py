@@ -186,6 +186,15 @@ def test_a_killed_study_goes_on_and_redoes_nothing(
     assert without_clock(json.loads(resumed.out)) == without_clock(json.loads(whole.out))
 
 
+def until(process: Any, reached: Callable[[], bool]) -> None:
+    """Waits while a study runs."""
+    deadline = time.monotonic() + 200
+    while not reached():
+        assert process.status is None, process.end()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.slow
 def test_a_study_that_is_stopped_begins_no_other_run(
     start: Callable[..., Any], study: Path, tmp_path: Path
@@ -198,11 +207,7 @@ def test_a_study_that_is_stopped_begins_no_other_run(
     study.write_text(yaml.safe_dump(value))
     out = tmp_path / "out"
     process = start("compare", study, "--out", out, "--jobs", 2)
-    deadline = time.monotonic() + 200
-    while len({file.parents[2] for file in out.glob("runs/*/seed-*/checkpoints/*.pt")}) < 2:
-        assert process.status is None, process.end()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(process, lambda: len({file.parents[2] for file in out.glob("runs/*/seed-*/checkpoints/*.pt")}) == 2)
     process.send(signal.SIGTERM)
     process.end()
     assert sorted(place.parent.name for place in out.glob("runs/*/seed-*")) == ["a", "b"]
@@ -220,12 +225,8 @@ def test_a_study_that_is_stopped_ends_soon_though_one_process_has_nothing_to_do(
     study.write_text(yaml.safe_dump(value))
     out = tmp_path / "out"
     process = start("compare", study, "--out", out, "--jobs", 2, "--seeds", 1)
-    deadline = time.monotonic() + 200
     wanted = ("runs/idle/seed-0/summary.json", "runs/busy/seed-0/checkpoints/*.pt")
-    while not all(list(out.glob(name)) for name in wanted):
-        assert process.status is None, process.end()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(process, lambda: all(list(out.glob(name)) for name in wanted))
     process.send(signal.SIGTERM)
     sent = time.monotonic()
     assert "stopped by SIGTERM with 1 of 2 runs finished" in process.end()
@@ -245,11 +246,7 @@ def test_no_run_goes_on_when_its_study_is_killed(
     study.write_text(yaml.safe_dump(value))
     out = tmp_path / "out"
     process = start("compare", study, "--out", out, "--jobs", 2, "--seeds", 1)
-    deadline = time.monotonic() + 200
-    while len({file.parents[2] for file in out.glob("runs/*/seed-*/checkpoints/*.pt")}) < 2:
-        assert process.status is None, process.end()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(process, lambda: len({file.parents[2] for file in out.glob("runs/*/seed-*/checkpoints/*.pt")}) == 2)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) >= 2
     process.send(signal.SIGKILL)

@@ -9,7 +9,6 @@ import json
 import multiprocessing
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -206,9 +205,6 @@ def _stopped_and_resumed(value: dict[str, Any], place: Path) -> None:
         at = 3 if distributed.rank() == 1 else 99
         with patch.object(run_module, "listening", lambda: _Asking(at)), pytest.raises(Stopped) as stopped:
             execute(config(value), place / "stopped")
-        distributed.barrier()
-        if distributed.is_writer():
-            shutil.copytree(place / "stopped", place / "kept")
         torch.manual_seed(distributed.rank())
         execute(config(value), place / "stopped", resume=True)
         note(place, said=str(stopped.value), digests=digests, drawn=float(torch.rand(1)))
