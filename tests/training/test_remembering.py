@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -228,19 +229,32 @@ def test_a_study_asks_once_for_all_its_runs(settings: Settings, factory: Path, t
     assert asked(factory) == TRAINING + VALIDATION
 
 
-def test_a_table_too_large_for_memory_is_read_batch_by_batch(
-    settings: Settings, taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_table_too_large_for_memory_is_read_ahead_of_the_batches(
+    settings: Settings, taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int
 ) -> None:
     dataset = open_dataset(taught / "images")
     vectors = np.random.default_rng(0).normal(size=(48, 7)).astype(np.float32)
     write_table(tmp_path / "table", vectors, dataset.manifest.ids, metadata={"teacher": "api"})
-    value = config(settings(teachers={"main": f"table:{tmp_path / 'table'}"}))
-    execute(value, tmp_path / "held")
+    value = config(settings(teachers={"main": f"table:{tmp_path / 'table'}"}, accumulate=accumulate))
+    held = execute(value, tmp_path / "held")
     monkeypatch.setattr("understudy.training.workshop._CACHE_BYTES", 100)
-    execute(value, tmp_path / "read")
-    assert summary(tmp_path / "held")["metrics"] == summary(tmp_path / "read")["metrics"]
-    assert summary(tmp_path / "read")["teacher_queries"] == {"main": TRAINING}
-    assert any(name.startswith("neighbour_overlap") for name in summary(tmp_path / "read")["metrics"])
+    readers = []
+    read = Table.read
+
+    def watched(table: Table, *arguments: Any) -> np.ndarray:
+        readers.append(threading.current_thread().name.partition("_")[0])
+        return read(table, *arguments)
+
+    monkeypatch.setattr(Table, "read", watched)
+    found = execute(value, tmp_path / "read")
+    assert readers.count("understudy-answers") >= summary(found.path)["steps"]
+    assert readers.count(threading.main_thread().name) == 1  # the evaluation
+    weights = [(run.path / "model" / "model.safetensors").read_bytes() for run in (held, found)]
+    assert weights[0] == weights[1]
+    assert summary(held.path)["metrics"] == summary(found.path)["metrics"]
+    assert summary(found.path)["teacher_queries"] == {"main": TRAINING}
+    assert any(name.startswith("neighbour_overlap") for name in summary(found.path)["metrics"])
 
 
 def test_a_table_of_other_images_is_refused_before_anything_is_decoded(

@@ -36,6 +36,7 @@ from understudy.training.processes.together import embed_together
 from understudy.training.progress import Reporter
 from understudy.training.task import Task
 from understudy.training.teaching.asking import views_of
+from understudy.training.teaching.looking_up import looked_up
 from understudy.training.teaching.questions import Questions
 from understudy.training.teaching.scope import scope_of
 from understudy.training.workshop import Workshop
@@ -143,6 +144,7 @@ def assemble(
         else teacher
         for name, teacher in plan.teachers.items()
     }
+    stored = looked_up({name: teachers[name] for name in teachers.keys() & asked}, views)
     hang_galleries(
         plan.terms,
         rows,
@@ -189,7 +191,17 @@ def assemble(
         )
         epoch, index = divmod(start, len(sampler))
         stream.load_state_dict({"epoch": epoch, "index": index})
-        return iter(Batches(pixels, plan.labels, stream, augmentation=augmentation, seed=seed, device=device))
+        return iter(
+            Batches(
+                pixels,
+                plan.labels,
+                stream,
+                augmentation=augmentation,
+                seed=seed,
+                device=device,
+                stored=stored,
+            )
+        )
 
     def evaluate(model: Embedder, split: str) -> Report:
         return measure(model, config, pixels, split, workshop)

@@ -39,7 +39,9 @@ def cached_backward(task: Task, batch: Batch, pieces: int) -> dict[str, Tensor]:
     statistics = _batch_statistics(task)
     before: list[tuple[Tensor, Tensor | None]] = []
     first: list[Outputs] = []
-    taught = [task.teach(chunk) for chunk in chunks]  # one that refuses leaves the student as it was
+    known = task.brought(batch)
+    others = [name for name in task.taught_by() if name not in known]
+    taught = [task.teach(chunk, others) for chunk in chunks]  # one that refuses leaves the student as it was
     with torch.no_grad():
         for chunk in chunks:
             before.append(random_state(device))
@@ -51,7 +53,7 @@ def cached_backward(task: Task, batch: Batch, pieces: int) -> dict[str, Tensor]:
     leaves = {path: value.detach().requires_grad_() for path, value in _tensors(whole)}
     parts = task.criterion(
         _rebuild(whole, leaves),
-        {name: _join([piece[name] for piece in taught]) for name in taught[0]},
+        known | {name: _join([piece[name] for piece in taught]) for name in others},
         batch.labels,
         batch.step,
         batch.counts,

@@ -72,8 +72,9 @@ class CapturedStep:
         return self._parts
 
     def _outside(self, batch: Batch) -> dict[str, Outputs]:
-        names = [name for name in self._task.taught_by() if name not in self._inside]
-        return self._task.teach(batch.items, names) if names else {}
+        known = self._task.brought(batch)
+        names = [name for name in self._task.taught_by() if name not in self._inside and name not in known]
+        return known | (self._task.teach(batch.items, names) if names else {})
 
     def _beside(self, batch: Batch, outside: dict[str, Outputs]) -> dict[str, Tensor]:
         """One step as it is, on another stream, as a recording asks for."""

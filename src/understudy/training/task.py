@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -74,12 +75,13 @@ class Task(nn.Module):
 
         Args:
             batch: Images (or other items), labels and the step's number.
-            taught: What some of the teachers gave for it already; the others are asked.
+            taught: What some of the teachers gave for it already, beside what the batch brings along; the
+                others are asked.
 
         Returns:
             ``loss``, the weighted sum to minimise, and each term's unweighted value under its name.
         """
-        known = dict(taught or {})
+        known = self.brought(batch) | dict(taught or {})
         # Teachers first: one that refuses to answer then leaves the student as it was.
         known |= self.teach(batch.items, self._teachers.keys() - known.keys())
         outputs = self.outputs(batch.items)
@@ -134,6 +136,12 @@ class Task(nn.Module):
         """Tells every term which step comes; what changes with it is written to the device."""
         for term in self.loss_terms():
             term.set_step(number)
+
+    def brought(self, batch: Batch) -> dict[str, Outputs]:
+        """What the needed teachers have said about a batch, where it brings that along."""
+        return {
+            name: cast("Outputs", answers) for name, answers in batch.taught.items() if name in self._teachers
+        }
 
     def teach(self, items: Items, names: Collection[str] | None = None) -> dict[str, Outputs]:
         """What the needed teachers give for the items, as constants.
