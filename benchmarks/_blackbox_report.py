@@ -26,7 +26,7 @@ def collect(method: str, fraction: float, places: Sequence[Path], file: str) -> 
         file: The file in each whose ``metrics`` count; those ``beside`` it are kept too.
 
     Returns:
-        The line; None while a run is not finished.
+        The line; None while a run is not finished, or where one diverged.
     """
     if not all((place / file).is_file() for place in places):
         return None
@@ -82,6 +82,8 @@ def _parts(results: Mapping[str, Any]) -> Iterator[str]:
     yield f"# Students of a stored table: {results['data']}"
     yield results["about"]
     yield _conditions(results)
+    if results.get("diverged"):
+        yield f"Without figures, for a run of theirs diverged: {'; '.join(results['diverged'])}."
     if lines:
         yield "## By the share of the training images"
     for metric in metrics if lines else ():

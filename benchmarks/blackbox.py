@@ -112,6 +112,7 @@ class Bench:
                     for fraction in fractions
                     for method in rows
                     for place in self._places(method, fraction)
+                    if (place / "summary.json").is_file()  # else it diverged
                 ]
         measure_all(evaluations, workers=self.arguments.jobs)
 
@@ -145,6 +146,13 @@ class Bench:
                 for method in rows
                 if (line := collect(method, fraction, self._places(method, fraction), file)) is not None
             ]
+        wild = [
+            row_name(method, fraction)
+            for rows, fractions in self._blocks().values()
+            for fraction in fractions
+            for method in rows
+            if any((place / "diverged.json").is_file() for place in self._places(method, fraction))
+        ]
         metric = setting.metrics[0]
         results: dict[str, Any] = {
             "data": arguments.setting,
@@ -159,6 +167,7 @@ class Bench:
             "seeds": arguments.seeds,
             "teacher": yaml.safe_load((self.work / "teacher.json").read_text(encoding="utf-8"))["metrics"],
             **found,
+            "diverged": wild,
             "tests": tests(found["curves"], PAIRS, metric),
             "other_tests": tests(found["curves"], OTHER_PAIRS, metric),
             "switch_tests": tests([*found["curves"], *found["switches"]], SWITCH_PAIRS, metric),

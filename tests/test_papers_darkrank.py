@@ -231,10 +231,56 @@ def test_the_page_puts_the_published_figures_beside_ours(module: Callable[[str],
     assert "2 minutes of GPU time for this part" in page
     assert "at 0123456789ab, torch 2" in page
     assert "diverged" not in page
-    results["rows"][2] |= {"metrics": {}, "diverged": {"1": "the gradient became nan at step 3: lower it"}}
+    results["rows"][2] |= {"metrics": {}, "diverged": {"1": "the gradient became nan at step 3"}}
     page = module("_darkrank_pages").page(results)
     assert "| PKT | – |  | – |  |" in page
     assert "\n\nPKT, seed 1: the gradient became nan at step 3\n\n" in page
+
+
+def test_rows_that_diverged_are_named_and_left_out_of_tables_and_pictures(
+    module: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    """Of the curves, Figure 3 and Table 5 too."""
+    wild, told = (
+        {"metrics": {}, "diverged": {"1": "the gradient became nan at step 3"}},
+        "seed 1: the gradient",
+    )
+    pages, draw = module("_darkrank_pages"), module("_darkrank_plots").draw
+
+    curves = study_results(
+        part="curves",
+        curves={f"{word} 1": [{"step": [1, 2], "map": [0.1, 0.2]}] for word in ("learning rate", "epochs")},
+    )
+    curves["rows"][0] |= wild
+    assert "| student alone | – | – |" in pages.page(curves)
+    assert f"student alone, {told}" in pages.page(curves)
+    assert draw(curves, tmp_path)
+
+    points: list[dict[str, Any]] = [
+        {
+            "kind": "soft",
+            "name": f"α {value}",
+            "varied": varied,
+            "value": value,
+            "metrics": {"map": [0.5, 0.6]},
+        }
+        for varied, value in (("alpha", "3"), ("alpha", "10"), ("list", "whole"))
+    ]
+    points += [{**points[1], "varied": "beta"}]
+    points = [point | wild if point["name"] == "α 10" else point for point in points]
+    figure = study_results(part="figure3", points=points)
+    assert pages.page(figure).count(f"α 10, {told}") == 1
+    assert "| soft | 55.0 ± 7.1 | – |" in pages.page(figure)
+    assert draw(figure, tmp_path)
+
+    table = study_results(part="table5", speeds=[])
+    for row in table["rows"]:
+        row |= {"parameters": 2_000_000, "macs": 3_000_000}
+    table["rows"][0] |= {"name": module("_darkrank_studies").TEACHER, "seeds": []}
+    table["rows"][1] |= wild | {"parameters": None, "macs": None}
+    table["rows"][2] |= wild
+    assert "| KD | – | – | – | – |" in pages.page(table)
+    assert f"PKT, {told}" in pages.page(table)
 
 
 def test_two_rows_that_stand_for_one_of_the_paper_do_not_differ_by_nothing_there(

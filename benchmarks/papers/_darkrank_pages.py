@@ -56,19 +56,19 @@ def _study(results: Results) -> Iterator[str]:
     yield _epochs(results)
     yield _beside(results)
     yield _further(results)
-    yield from _diverged(results)
+    yield from _diverged(results["rows"])
     yield from _compared(results)
     yield from _chosen(results)
 
 
-def _diverged(results: Results) -> Iterator[str]:
-    """Which rows have no figures, and why."""
-    for row in results["rows"]:
-        if row.get("diverged"):
-            yield "; ".join(
-                f"{row['name']}, seed {seed}: {how.partition(':')[0]}"
-                for seed, how in row["diverged"].items()
-            )
+def _diverged(rows: Sequence[Results]) -> Iterator[str]:
+    """Which rows have no figures, and why; a point of two figures is told once."""
+    told = (
+        "; ".join(f"{row['name']}, seed {seed}: {how}" for seed, how in row["diverged"].items())
+        for row in rows
+        if row.get("diverged")
+    )
+    yield from dict.fromkeys(told)
 
 
 def _epochs(results: Results) -> str:
@@ -195,7 +195,7 @@ def _curves(results: Results) -> Iterator[str]:
         for row in results["rows"]
     ]
     yield table(["", "mAP", "rank-1"], rows)
-    yield from _diverged(results)
+    yield from _diverged(results["rows"])
 
 
 def _figure3(results: Results) -> Iterator[str]:
@@ -209,6 +209,7 @@ def _figure3(results: Results) -> Iterator[str]:
                 [kind, *(percent(found[v]["metrics"].get("map")) if v in found else "" for v in values)]
             )
         yield table([f"mAP at {varied}", *values], rows)
+    yield from _diverged(results["points"])
 
 
 def _table5(results: Results) -> Iterator[str]:
@@ -219,17 +220,18 @@ def _table5(results: Results) -> Iterator[str]:
     near = []
     for row in results["rows"]:
         cells = [
-            f"{row['parameters'] / 1e6:.2f} M",
-            f"{row['macs'] / 1e6:,.0f} M",
+            "–" if row["parameters"] is None else f"{row['parameters'] / 1e6:.2f} M",
+            "–" if row["macs"] is None else f"{row['macs'] / 1e6:,.0f} M",
             *(f"{place['images_per_second'][row['name']]:,.0f}" for place in speeds),
             *(percent(row["metrics"].get(name)) for name in COLUMNS[:2]),
         ]
         rows.append([row["name"], *cells])
-        if row["seeds"] and mean_and_deviation(row["metrics"]["cmc@1"])[0] >= wanted:
+        if row["seeds"] and row["metrics"] and mean_and_deviation(row["metrics"]["cmc@1"])[0] >= wanted:
             near.append((row["parameters"], row["macs"], row["name"]))
     yield results["about"]
     places = [f"images/s, {place['device']}" for place in speeds]
     yield table(["", "parameters", "MACs", *places, "mAP", "rank-1"], rows)
+    yield from _diverged(results["rows"])
     yield (
         f"The smallest within one point of the teacher's rank-1: {min(near)[2]}."
         if near

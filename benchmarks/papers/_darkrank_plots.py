@@ -45,7 +45,9 @@ def _figure3(results: Mapping[str, Any]) -> Any:
         panel = figure.add_subplot(2, 3, place)
         for kind, colour in _COLOURS.items():
             points = [
-                point for point in results["points"] if (point["kind"], point["varied"]) == (kind, varied)
+                point
+                for point in results["points"]
+                if (point["kind"], point["varied"]) == (kind, varied) and point["metrics"]
             ]
             where = [_position(point["value"]) for point in points]
             _spread(panel, where, [point["metrics"]["map"] for point in points], kind, colour)

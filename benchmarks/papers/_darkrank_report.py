@@ -116,6 +116,7 @@ class Report:
         curves = {
             row["name"]: [self._curve(runs / slug(row["name"]) / f"seed-{seed}") for seed in row["seeds"]]
             for row in study["rows"]
+            if not row.get("diverged")
         }
         return {
             **_whose(study),
@@ -131,7 +132,14 @@ class Report:
             return None
         studies: Results = {kind: study or {} for kind, study in found.items()}
         found_points = [
-            {"kind": kind, "varied": varied, "value": value, "metrics": row["metrics"]}
+            {
+                "kind": kind,
+                "name": row["name"],
+                "varied": varied,
+                "value": value,
+                "metrics": row["metrics"],
+                "diverged": row.get("diverged"),
+            }
             for kind, study in studies.items()
             for row in study["rows"]
             for varied, value in points(kind, row["name"])

@@ -116,7 +116,7 @@ def settings() -> str:
         [
             "settings of a method",
             "tuned on CUHK03",
-            f"its weight times {factors}, without labels its rate; on identities set aside",
+            f"its weight times {factors}; alone or without labels its rate; on identities set aside",
         ],
         ["epochs of a search", "–", str(market.TRIAL_EPOCHS)],
         ["seeds", "–", str(market.SEEDS)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+from multiprocessing.process import BaseProcess
 
 
 def end_with_parent() -> None:
@@ -16,12 +17,11 @@ def end_with_parent() -> None:
     Example:
         >>> end_with_parent()  # of a process that `multiprocessing` has not started, there is none to follow
     """
-    if multiprocessing.parent_process() is not None:
-        threading.Thread(target=_follow, daemon=True).start()
-
-
-def _follow() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        parent.join()
-        os._exit(1)
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

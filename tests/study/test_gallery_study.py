@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -21,10 +23,11 @@ from understudy.data.table import write_table
 from understudy.errors import UserError
 from understudy.study import changed, jobs, read_study, to_markdown
 from understudy.study.devices import gpus_of, see_only
-from understudy.study.job import Job
+from understudy.study.job import Job, ending, note_divergence
 from understudy.study.results import gpu_share
 from understudy.study.spending import Spending
 from understudy.study.statistics import gap_closed
+from understudy.training.guard import Diverged
 from understudy.training.progress import Reporter
 from understudy.training.signals import Stopped
 from understudy.training.workshop import Workshop
@@ -150,17 +153,20 @@ def test_rows_and_figures_may_come_to_a_study(
     assert "holds a study with other 'rows.new.config.optim.lr'" in command(*words).err
 
 
-@pytest.mark.parametrize("side_by_side", [1, 2])
+@pytest.mark.parametrize(
+    ("side_by_side", "gap"),
+    [(1, {"alone": "diverges", "teacher": STORED}), (2, {"alone": "copied", "teacher": "diverges"})],
+)
 def test_a_run_that_diverges_is_a_result_of_its_row(
-    command: Command, study: Path, streets: Path, tmp_path: Path, side_by_side: int
+    command: Command, study: Path, streets: Path, tmp_path: Path, side_by_side: int, gap: dict[str, str]
 ) -> None:
     value = yaml.safe_load(study.read_text())
     value["rows"] = [
         {"name": "diverges", "config": {"optim": {"name": "sgd", "lr": 1e30}, "steps": 8, "log_every": 1}},
         {"name": "alone"},
+        {"name": "copied"},
     ]
-    value |= {"tests": [["diverges", "alone"]], "metrics": ["map"]}
-    value["gap"] = {"alone": "diverges", "teacher": STORED, "metrics": ["map"]}
+    value |= {"tests": [["diverges", "alone"]], "metrics": ["map"], "gap": {**gap, "metrics": ["map"]}}
     value["rows"].append({"name": STORED, "teacher": "main"})
     study.write_text(yaml.safe_dump(value))
     words = ["compare", study, "--data", streets, "--teacher", f"table:{tmp_path / 'stored'}", "--seeds", 2]
@@ -168,9 +174,9 @@ def test_a_run_that_diverges_is_a_result_of_its_row(
     done = command(*words)
     assert done.status == 0, done.err
     assert "diverged: diverges, seed 1: " in done.err
-    assert "diverges has no figures: with seed 0 the " in done.out
+    assert re.search(r"diverges has no figures: with seed 0 the [^:]* at step \d+\.\n", done.out)
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    wild, alone, _ = results["rows"]
+    wild, alone, *_ = results["rows"]
     assert list(wild["diverged"]) == ["0", "1"]
     assert wild["metrics"] == wild["gap"] == alone["gap"] == {}
     assert wild["parameters"] is None
@@ -178,6 +184,7 @@ def test_a_run_that_diverges_is_a_result_of_its_row(
     assert len(alone["metrics"]["map"]) == 2
     again = command(*words)
     assert again.status == 0
+    assert "6 of 6 runs are finished already, 2 diverged (remove a run's diverged.json to" in again.err
     assert "diverged: " not in again.err, "it was begun again"
     assert json.loads((tmp_path / "out" / "results.json").read_text())["rows"][0] == wild
 
@@ -242,14 +249,33 @@ def test_one_after_another_any_failure_is_named_and_the_others_are_finished(
 
 
 def test_gpu_time_is_shared_by_all_runs_it_was_spent_on(tmp_path: Path) -> None:
-    """Also by those of a seed that the study is now made without."""
-    for place in ("choice/a/0/seed-1000", "runs/a/seed-0", "runs/a/seed-1"):
+    """Also by those of a seed that the study is now made without, and by those that diverged."""
+    for place in ("choice/a/0/seed-1000", "runs/a/seed-0"):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "summary.json").write_text(json.dumps({"seconds": 10.0}))
+    (tmp_path / "runs/a/seed-1").mkdir()
+    note_divergence(tmp_path / "runs/a/seed-1", Diverged("the gradient became nan", "lower it"), 10.0)
+    (tmp_path / "runs/a/seed-2").mkdir()  # under way
     spending = Spending(tmp_path / "spent.json")
     assert gpu_share(tmp_path, spending) is None
     spending.gpu_seconds = 15.0
     assert gpu_share(tmp_path, spending) == pytest.approx(0.5)
+
+
+def test_a_run_that_somebody_finished_after_it_diverged_is_finished(tmp_path: Path) -> None:
+    config = RunConfig()
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    job = Job("a", config, tmp_path)
+    error = Diverged("the loss part 'pml:AngularLoss' became nan at step 3", "lower optim.lr")
+    error = pickle.loads(pickle.dumps(error))  # as it comes out of a worker
+    assert str(error) == "the loss part 'pml:AngularLoss' became nan at step 3: lower optim.lr"
+    note_divergence(tmp_path, error, 1.0)
+    assert job.divergence() == "the loss part 'pml:AngularLoss' became nan at step 3"
+    assert ending(tmp_path) == {"how": job.divergence(), "seconds": 1.0}
+    (tmp_path / "summary.json").write_text('{"seconds": 2.0}')
+    assert job.divergence() is None
+    assert job.ended()
+    assert ending(tmp_path) == {"seconds": 2.0}
 
 
 def ended(*errors: BaseException | None) -> dict[Future[None], str]:
@@ -363,6 +389,7 @@ def test_gpu_time_is_told() -> None:
         "version": "1",
         "commit": "0123456789abcdef",
         "tests": [],
+        "seeds": [0],
         "rows": [{**row, "trained_on": "a GPU"}],
         "gpu_seconds": 7200.0,
     }

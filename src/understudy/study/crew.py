@@ -7,6 +7,7 @@ import os
 import signal
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 from types import TracebackType
 from typing import Self
@@ -41,6 +42,7 @@ class Crew:
         self._named = named
         self.gpus = gpus[:workers]
         self._pool: ProcessPoolExecutor | None = None
+        self._strangers: set[BaseProcess] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -63,6 +65,7 @@ class Crew:
             for number in range(self.workers):
                 places.put(self.gpus[number % len(self.gpus)] if self.gpus else None)
             threads = max(1, (os.cpu_count() or 1) // self.workers)
+            self._strangers = set(multiprocessing.active_children())
             self._pool = ProcessPoolExecutor(
                 self.workers, mp_context=context, initializer=_begin, initargs=(threads, places)
             )
@@ -75,13 +78,13 @@ class Crew:
         others, once they have written theirs, would wait there for ever. To a run twice is no more than once.
         """
         if self._pool is not None:
-            running = multiprocessing.active_children()
+            running = set(multiprocessing.active_children()) - self._strangers
             self._pool.shutdown(wait=False, cancel_futures=True)
             while running:
                 for process in running:
                     process.terminate()
                 wait([process.sentinel for process in running], timeout=_PATIENCE)
-                running = [process for process in running if process.is_alive()]
+                running = {process for process in running if process.is_alive()}
 
 
 def _begin(threads: int, places: SimpleQueue[int | None]) -> None:

@@ -72,6 +72,8 @@ def teacher_config(seed: int = 0, *, quick: bool = False) -> RunConfig:
 
 
 def _findings(study: StudyConfig, results: dict[str, Any], out: Path) -> str:
+    if not all(row["metrics"] for row in results["rows"]):
+        return "A run diverged, so there is nothing to compare here."
     figure = {row["name"]: 100 * row["metrics"]["recall@1"][0] for row in results["rows"]}
     size = {row["name"]: row["parameters"] for row in results["rows"]}
     full, none = figure["student alone, all labels"], figure["student distilled, no labels"]

@@ -10,8 +10,9 @@ from typing import Any
 from understudy.config import RunConfig, first_difference, read_yaml
 from understudy.errors import UserError
 from understudy.files import write_json
+from understudy.training.guard import Diverged
 
-_DIVERGED = "diverged.json"
+_SUMMARY, _DIVERGED = "summary.json", "diverged.json"
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,16 @@ class Job:
         Raises:
             UserError: The run that is finished there is another one.
         """
-        return self._written("summary.json")
+        return self._written(_SUMMARY)
 
     def divergence(self) -> str | None:
-        """How the run ended where its loss or gradient became NaN or infinite, or None.
+        """What became NaN or infinite and when, where the run ended by that; or None.
 
         Raises:
             UserError: The run that ended there is another one.
         """
+        if self.summary() is not None:  # somebody has finished it since
+            return None
         found = self._written(_DIVERGED)
         return None if found is None else str(found["how"])
 
@@ -62,6 +65,21 @@ class Job:
         return value
 
 
-def note_divergence(out: Path, error: Exception) -> None:
-    """Writes into a run's directory that it diverged, so that it is not begun again."""
-    write_json(out / _DIVERGED, {"how": str(error)})
+def note_divergence(out: Path, error: Diverged, seconds: float) -> None:
+    """Writes into a run's directory that it diverged, so that it is not begun again.
+
+    Args:
+        out: The run's directory.
+        error: How it ended.
+        seconds: How long it took until then.
+    """
+    write_json(out / _DIVERGED, {"how": error.what, "seconds": round(seconds, 3)})
+
+
+def ending(out: Path) -> dict[str, Any] | None:
+    """What the run in a directory, finished or diverged, wrote down at its end; None before that."""
+    for name in (_SUMMARY, _DIVERGED):
+        if (out / name).is_file():
+            value: dict[str, Any] = json.loads((out / name).read_text(encoding="utf-8"))
+            return value
+    return None

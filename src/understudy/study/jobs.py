@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -48,7 +49,9 @@ def run_jobs(
     """
     waiting = [job for job in jobs if not job.ended()]
     if len(waiting) < len(jobs):
-        reporter.say(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are finished already")
+        wild = sum(job.divergence() is not None for job in jobs)
+        told = f", {wild} diverged (remove a run's diverged.json to begin it again)" if wild else ""
+        reporter.say(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are finished already{told}")
     if not waiting:
         return
     failures = _Failures(len(waiting), reporter)
@@ -172,8 +175,9 @@ def _work(config: dict[str, Any], out: str) -> None:
 
 
 def _train(config: RunConfig, out: Path, workshop: Workshop, reporter: Reporter) -> None:
+    started = time.monotonic()
     try:
         execute(config, out, resume=True, workshop=workshop, reporter=reporter)
     except Diverged as error:
-        note_divergence(out, error)
+        note_divergence(out, error, time.monotonic() - started)
         raise

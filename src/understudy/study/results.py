@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from understudy.models import build_embedder
 from understudy.models.speed import images_per_second
 from understudy.study.checkout import commit
 from understudy.study.config import RowConfig, StudyConfig
-from understudy.study.job import Job
+from understudy.study.job import Job, ending
 from understudy.study.spending import Spending
 from understudy.study.statistics import gap_closed, paired_test
 from understudy.training.measuring import final_split, measure_teacher
@@ -103,14 +102,15 @@ def teacher_row(study: StudyConfig, row: RowConfig, workshop: Workshop, reporter
 def gpu_share(out: Path, spending: Spending) -> float | None:
     """The seconds of a GPU in a second of a run: those of all starts, over the seconds of all runs.
 
-    Runs of rows and seeds that the study had before count too, as what was spent on them does.
+    Runs that diverged, and those of rows and seeds that the study had before, count too, as what was spent on
+    them does.
 
     Args:
         out: The study's directory.
         spending: What was spent there.
     """
-    runs = [*out.glob("choice/*/*/seed-*/summary.json"), *out.glob("runs/*/seed-*/summary.json")]
-    seconds = sum(json.loads(run.read_text(encoding="utf-8"))["seconds"] for run in runs)
+    runs = [*out.glob("choice/*/*/seed-*"), *out.glob("runs/*/seed-*")]
+    seconds = sum(ended["seconds"] for run in runs if (ended := ending(run)) is not None)
     return spending.gpu_seconds / seconds if spending.gpu_seconds and seconds else None
 
 
@@ -152,9 +152,10 @@ def _gaps(
     gap = study.gap
     if gap is None or not row["seeds"] or row["name"] in (gap.alone, gap.teacher):
         return {}
+    sides = [row["metrics"], by_name[gap.alone], by_name[gap.teacher]]
     shares = {
-        metric: gap_closed(row["metrics"][metric], by_name[gap.alone][metric], by_name[gap.teacher][metric])
+        metric: gap_closed(*(side[metric] for side in sides))
         for metric in study.closed
-        if metric in row["metrics"] and by_name[gap.alone]
+        if all(metric in side for side in sides)
     }
     return {metric: share for metric, share in shares.items() if share is not None}

@@ -16,7 +16,7 @@ from understudy.study.check import CHOICE, check_study
 from understudy.study.config import RowConfig, StudyConfig, slug
 from understudy.study.crew import Crew
 from understudy.study.devices import gpus_of
-from understudy.study.job import Job
+from understudy.study.job import Job, ending
 from understudy.study.jobs import run_jobs
 from understudy.study.results import (
     gpu_share,
@@ -194,7 +194,7 @@ def _require_one(jobs: Sequence[Job]) -> None:
 
 
 def _unfinished(places: Iterable[Path]) -> int:
-    return sum(not (place / "summary.json").is_file() for place in places)
+    return sum(ending(place) is None for place in places)
 
 
 def _choose(study: StudyConfig, trials: Mapping[tuple[str, int], Sequence[Job]]) -> dict[str, dict[str, Any]]:

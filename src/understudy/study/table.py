@@ -61,7 +61,7 @@ def to_markdown(results: Mapping[str, Any]) -> str:
         ]
     for row in results["rows"]:
         for seed, how in (row.get("diverged") or {}).items():
-            lines += ["", f"{row['name']} has no figures: with seed {seed} {how.partition(':')[0]}."]
+            lines += ["", f"{row['name']} has no figures: with seed {seed} {how}."]
     chosen = [row for row in results["rows"] if row.get("chosen")]
     if chosen:
         lines += ["", "Chosen on the validation split:", ""]
@@ -70,7 +70,7 @@ def to_markdown(results: Mapping[str, Any]) -> str:
 
 
 def _caption(results: Mapping[str, Any]) -> str:
-    seeds = max(len(next(iter(row["metrics"].values()), [])) for row in results["rows"])
+    seeds = len(results["seeds"])
     spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     where = in_words(results["split"])
     sentences = [f"Figures in percent on {where}, {spread}; speed of one process on {results['hardware']}."]

@@ -17,7 +17,20 @@ class NotFinite(Exception):
 
 
 class Diverged(UserError):
-    """A run that ended because a loss or gradient became NaN or infinite."""
+    """A run that ended because a loss or gradient became NaN or infinite.
+
+    Args:
+        what: What became so, and at which step.
+        cure: What helps.
+    """
+
+    def __init__(self, what: str, cure: str) -> None:
+        super().__init__(f"{what}: {cure}")
+        self.what, self.cure = what, cure
+
+    def __reduce__(self) -> tuple[type[Diverged], tuple[str, str]]:
+        """Made anew of both parts where it comes out of another process."""
+        return type(self), (self.what, self.cure)
 
 
 class NaNGuard:

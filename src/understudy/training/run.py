@@ -83,11 +83,11 @@ def _execute(config: RunConfig, out: Path, resume: bool, workshop: Workshop, rep
         parts = assemble(config, workshop, reporter, out=out, claim=claiming)
         stop.patient = True
         claiming()  # only now, so that a mistake leaves nothing behind
-        if not distributed.is_writer():
-            torch.manual_seed(config.seed + distributed.rank() * 1_000_003)  # dropout of its own
         records = Records(config, parts, out, reporter, started=started)
         loop = _loop(config, parts, records, reporter)
         state = records.last_state() if resume else None
+        if not distributed.is_writer():  # dropout of its own; what it drew before, the state knows
+            torch.manual_seed(config.seed + distributed.rank() * 1_000_003 + (state["step"] if state else 0))
         if state is not None:
             loop.load_state(state)
             reporter.say(f"going on from step {loop.step} of {loop.steps}{_others(state)}")
@@ -101,10 +101,8 @@ def _execute(config: RunConfig, out: Path, resume: bool, workshop: Workshop, rep
         try:
             loop.run(stop)
         except NotFinite as error:
-            raise Diverged(
-                f"{error}: lower optim.lr or set optim.clip; the last good checkpoint is in "
-                f"{str(out / 'checkpoints')!r}"
-            ) from None
+            cure = "lower optim.lr or set optim.clip; the last good checkpoint is in "
+            raise Diverged(str(error), f"{cure}{str(out / 'checkpoints')!r}") from None
         return _finish(config, parts, records, out)
 
 
