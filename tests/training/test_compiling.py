@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from understudy.data import Augmentation
@@ -18,6 +20,7 @@ from understudy.errors import UserError
 from understudy.losses import HardDarkRank, MultiSimilarity, SimilarityKL, SoftDarkRank
 from understudy.models import build_embedder
 from understudy.teachers import LiveTeacher
+from understudy.training import compiling
 from understudy.training.compiling import WORTH, Compilation, compiles
 from understudy.training.objective.s2sd import S2SDTerm
 from understudy.training.objective.terms import DistillationTerm, SupervisedTerm
@@ -110,11 +113,17 @@ def test_a_compiler_that_fails_is_named_once_and_left_out() -> None:
     assert "no kernel today" in sentences[0]
 
 
-def test_in_several_processes_a_compiler_that_fails_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_that_fails_in_one_of_several_processes_ends_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     task = make_task()
     compilation = Compilation(task, pytest.fail, backend=broken)  # type: ignore[arg-type]
     monkeypatch.setattr(distributed, "world", lambda: 2)
-    with pytest.raises(UserError, match="no kernel today: set compile to 'off'"):
+    monkeypatch.setattr(compiling, "_PATIENCE", timedelta(seconds=0.1))
+    monkeypatch.setattr(distributed, "_meetings", [dist.HashStore()])  # type: ignore[attr-defined]
+    with pytest.raises(
+        UserError, match="no kernel today, in this process and not in all: set compile to 'off'"
+    ):
         compilation.guarded(lambda: task.outputs(make_batch().items))()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -35,6 +36,7 @@ from understudy.evaluation.plans import Plan
 from understudy.models import build_embedder
 from understudy.training import run as run_module
 from understudy.training.capture import CapturedStep
+from understudy.training.compiling import Compilation
 from understudy.training.directory import records
 from understudy.training.directory.results import read_run
 from understudy.training.processes import distributed
@@ -226,6 +228,29 @@ def test_processes_stop_together_and_resume_to_the_same_bits(
     assert read_run(tmp_path / "stopped").metrics == read_run(tmp_path / "whole").metrics
     for name, weight in weights(tmp_path / "whole").items():
         assert torch.equal(weights(tmp_path / "stopped")[name], weight), name
+
+
+def _without_a_compiler(value: dict[str, Any], place: Path) -> None:
+    def broken(_module: object, _inputs: object) -> Callable[..., Any]:
+        raise RuntimeError("no kernel today")
+
+    said: list[str] = []
+    with distributed.launched(), patch.object(Reporter, "say", lambda _, sentence: said.append(sentence)):
+        execute(config({**value, "compile": "off"}), place / "plain")
+        with patch.object(run_module, "Compilation", functools.partial(Compilation, backend=broken)):  # type: ignore[arg-type]
+            execute(config({**value, "compile": "on"}), place / "fallen back", reporter=Reporter())
+        note(place, said=said)
+
+
+@pytest.mark.slow
+def test_a_compiler_that_fails_everywhere_is_left_out_everywhere(
+    pair: Callable[..., list[int | None]], frozen: dict[str, Any], tmp_path: Path
+) -> None:
+    assert pair(_without_a_compiler, frozen, tmp_path) == [0, 0]
+    for found in notes(tmp_path):
+        assert sum("no kernel today" in sentence for sentence in found["said"]) == 1
+    for name, weight in weights(tmp_path / "plain").items():
+        assert torch.equal(weights(tmp_path / "fallen back")[name], weight), name
 
 
 def _stopped_by_two_and_by_one(value: dict[str, Any], place: Path) -> None:

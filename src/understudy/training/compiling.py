@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Literal, TypeVar
 
 import torch
@@ -15,6 +16,9 @@ from understudy.training.processes import distributed
 from understudy.training.task import Task
 
 R = TypeVar("R")
+
+_PATIENCE = timedelta(minutes=2)
+"""How much later the compiler of another process may fail."""
 
 WORTH = 1.5e11
 """Pixels that a run shows its student from which ``auto`` compiles: about 3 million images of 224 × 224.
@@ -84,7 +88,7 @@ class Compilation:
             step: Computes loss, gradients and update; it begins anew when it is called again.
 
         Raises:
-            UserError: The compiler fails in one of several processes.
+            UserError: The compiler fails in some of several processes, or in each in another way.
         """
 
         def take(*arguments: object) -> R:
@@ -95,9 +99,13 @@ class Compilation:
             except Exception as error:
                 if not _compiler_failed(error):
                     raise
-                if distributed.world() > 1:  # the others may be waiting in the middle of this very step
-                    raise UserError(f"{_reason(error)}: set compile to 'off'") from error
-                self._say(f"nothing is compiled: {_reason(error)}")
+                reason = _reason(error)
+                # a process in which nothing failed waits for this one in the middle of this very step
+                if not distributed.all_come_to(f"compiler: {reason}", within=_PATIENCE):
+                    raise UserError(
+                        f"{reason}, in this process and not in all: set compile to 'off'"
+                    ) from error
+                self._say(f"nothing is compiled: {reason}")
                 self.undo()
                 result = step(*arguments)
             self._proven = True

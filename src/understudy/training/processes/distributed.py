@@ -176,6 +176,30 @@ def any_process(said: bool) -> bool:
     return bool(votes)
 
 
+def all_come_to(point: str, *, within: timedelta) -> bool:
+    """Whether every process comes to a point, once; it is asked beside whatever else they exchange.
+
+    Args:
+        point: What to call it.
+        within: How long to wait for the others.
+
+    Example:
+        >>> all_come_to("the end", within=timedelta(seconds=1))
+        True
+    """
+    if world() == 1:
+        return True
+    if not _meetings:  # somebody else has brought the processes together
+        return False
+    try:
+        if _meetings[-1].add(f"come/{point}", 1) == world():
+            _meetings[-1].set(f"all/{point}", "")
+        _meetings[-1].wait([f"all/{point}"], within)
+    except RuntimeError:  # the time is over, or whoever keeps the store has gone
+        return False
+    return True
+
+
 def once(work: Callable[[], T]) -> T:
     """What the writer alone makes of something, on every process; its mistake is everybody's.
 
