@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import math
 import statistics
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 from _losses_gpu import Call
 from _losses_table import Line
 from _throughput_bare import KEPT, Bare, rates
-from _throughput_loop import build, from_teacher, live, on_labels, table, train
+from _throughput_loop import (
+    Stored,
+    build,
+    from_teacher,
+    live,
+    on_labels,
+    table,
+    table_on_disk,
+    train,
+)
 from _throughput_page import SHARE
 from _throughput_setting import Setting, noise
 from _throughput_sheet import Group, Work
 
 from understudy.training.task import Task
+from understudy.training.teaching.looking_up import looked_up
 
 
 class Grid:
@@ -55,10 +67,21 @@ class Grid:
             more = 1 / figures["images/s"] - 1 / labels.figures.get("images/s", math.nan)
             return {**figures, "ms more than (b)": 1e3 * setting.batch * more}
 
+        def from_disk(line: Line) -> dict[str, float]:
+            with tempfile.TemporaryDirectory() as place:
+                teachers = table_on_disk(images, Path(place))
+                stored = looked_up(teachers, {"main": "clean"})
+
+                def distilled() -> Task:
+                    return build(setting, [on_labels(), from_teacher()], teachers)
+
+                return ours(setting, distilled, ceiling, steps, stored=stored)(line)
+
         works: list[tuple[Line, Work]] = [
             (ceiling, bare.ceiling),
             (labels, ours(setting, supervised, ceiling, steps)),
             (kept, from_table),
+            (Line(f"{setting.name}: (d) from a table on disk"), from_disk),
         ]
         if setting.compiles and not setting.cuda:
             plain = replace(setting, compiles=False)
@@ -102,6 +125,8 @@ def ours(
     ceiling: Line,
     steps: Callable[[], Sequence[Call]],
     share: str = SHARE,
+    *,
+    stored: Stored | None = None,
 ) -> Work:
     """Measures the package's loop beside a ceiling.
 
@@ -115,6 +140,7 @@ def ours(
         ceiling: The line of the bare step.
         steps: Gives the bare step itself, in one or several ways.
         share: What to call the row's rate by that of the bare step.
+        stored: What looks up answers that lie on disk.
     """
 
     def work(line: Line) -> dict[str, float]:
@@ -128,7 +154,7 @@ def ours(
             for step, taken in ways:
                 taken.extend(rates(step, setting.batch, setting, 1))
 
-        found, memory = train(setting, noise(setting), task(), guess, between)
+        found, memory = train(setting, noise(setting), task(), guess, between, stored)
         beside = max((taken for _, taken in ways), key=statistics.median, default=[])
         around = [sum(pair) / 2 for pair in pairwise(beside)] or [guess] * len(found)
         reached = statistics.median(mine / top for mine, top in zip(found, around, strict=True))

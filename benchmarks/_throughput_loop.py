@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from _losses_table import say
@@ -12,11 +13,14 @@ from _throughput_setting import DIM, PER_CLASS, Images, Setting
 from torch.nn.functional import normalize
 
 from understudy.config import OptimConfig, RunConfig
-from understudy.data import Augmentation
+from understudy.data import Augmentation, Manifest
+from understudy.data.answers import Answers
 from understudy.data.batches import Batch, Batches
+from understudy.data.items import Items
 from understudy.data.samplers import BatchStream, ClassBalanced
+from understudy.data.table import write_table
 from understudy.losses import MultiSimilarity, SimilarityKL
-from understudy.teachers import LiveTeacher, Teacher
+from understudy.teachers import LiveTeacher, TableTeacher, Teacher
 from understudy.teachers.cached import CachedTeacher
 from understudy.training.capture import why_not
 from understudy.training.compiling import Compilation
@@ -25,6 +29,8 @@ from understudy.training.objective.terms import DistillationTerm, SupervisedTerm
 from understudy.training.optim import build_optimiser
 from understudy.training.processes import distributed
 from understudy.training.task import Task
+
+Stored = Mapping[str, Callable[[Items], Answers]]
 
 LOG_EVERY: int = RunConfig.model_fields["log_every"].default
 """Steps between two lines of the log, at which the loop waits for the device: as many as in a run."""
@@ -52,7 +58,7 @@ def build(
 
 
 def batches(
-    setting: Setting, images: Images, *, rank: int = 0, world: int = 1
+    setting: Setting, images: Images, stored: Stored | None = None, *, rank: int = 0, world: int = 1
 ) -> Callable[[int], Iterator[Batch]]:
     """Augmented views of four images a class; ``setting.batch`` of them for each process."""
     labels = images.labels
@@ -68,7 +74,9 @@ def batches(
     def start(_step: int) -> Iterator[Batch]:
         stream = BatchStream(sampler, rank=rank, world=world)
         augmentation, device = setting.augmentation, setting.device
-        return iter(Batches(images.pixels, labels, stream, augmentation=augmentation, device=device))
+        return iter(
+            Batches(images.pixels, labels, stream, augmentation=augmentation, device=device, stored=stored)
+        )
 
     return start
 
@@ -79,6 +87,7 @@ def train(
     task: Task,
     guess: float,
     between: Callable[[], None] = lambda: None,
+    stored: Stored | None = None,
 ) -> tuple[list[float], float]:
     """Trains for a few rounds.
 
@@ -88,6 +97,7 @@ def train(
         task: The student, what it learns from, and the losses.
         guess: About how many images a second it may come to, which decides how many steps a round has.
         between: Called between two rounds, outside the time that is taken.
+        stored: What looks up answers that lie on disk.
 
     Returns:
         Images/s of all processes in each round but the first, which warms up; and the most memory.
@@ -111,7 +121,7 @@ def train(
     loop = Loop(
         task,
         build_optimiser(task, OptimConfig()),
-        batches(setting, images, rank=rank, world=world),
+        batches(setting, images, stored, rank=rank, world=world),
         steps=(setting.rounds + 1) * steps,
         rate=lambda _: 1.0,
         compilation=Compilation(task, say) if setting.compiles else None,
@@ -136,3 +146,11 @@ def table(setting: Setting, images: Images) -> dict[str, Teacher]:
     kept = CachedTeacher(LiveTeacher(setting.teacher("smallconv_8")), Augmentation(), 0, "clean")
     kept.keep(rows, {"embedding": normalize(torch.randn(len(rows), DIM, device=setting.device))})
     return {"main": kept}
+
+
+def table_on_disk(images: Images, place: Path) -> dict[str, Teacher]:
+    """Random vectors for all images in a table that found no room in memory."""
+    names = [str(row) for row in range(len(images.labels))]
+    vectors = normalize(torch.randn(len(names), DIM))
+    written = write_table(place / "table", vectors, names, metadata={"teacher": "random"})
+    return {"main": TableTeacher(written).join(Manifest.of_paths(".", names))}
