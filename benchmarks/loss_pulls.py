@@ -1,26 +1,26 @@
 """How hard each loss pulls beside the labels: the weight at which its gradient is as long as theirs.
 
-    python benchmarks/loss_pulls.py [--study typefaces-beyond] [--steps 300] [--out FILE]
+    python benchmarks/loss_pulls.py [--study NAME] [--teacher REFERENCE] [--steps 300] [--out FILE]
 
-A student learns from labels alone for some steps. Then, over a few batches, the gradient of every loss that
-the study's rows try is taken in the student's weights: the length of the labels' own by that of the loss's at
-weight 1 is the weight at which both pull equally hard, the middle one of the study's search.
+A student learns from labels alone for some steps, at the full rate after a warm-up: it is to be on its way,
+not at rest. Then, over a few batches, the gradient of every loss that the study's rows try is taken in the
+student's weights: the length of the labels' own by that of the loss's at weight 1 is the weight at which both
+pull equally hard.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from understudy import __version__
-from understudy.config import OptimConfig, RunConfig, merge, parse
+from understudy.config import RunConfig, merge, parse
 from understudy.data.batches import Batch
 from understudy.files import write_json, write_text
 from understudy.study import StudyConfig, read_study
@@ -33,80 +33,101 @@ from understudy.training.progress import Reporter
 from understudy.training.task import Task
 from understudy.training.workshop import Workshop
 
-_NOTHING = 1e-12
-"""The weight of the losses while labels are learnt from."""
+Settings = dict[str, Any]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--study", default="typefaces-beyond")
+    parser.add_argument("--study", default="typefaces-beyond", help="one of the package's, or a file")
+    parser.add_argument("--teacher", help="instead of the study's own: its answers need not be stored then")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batches", type=int, default=4)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/loss-pulls"))
     arguments = parser.parse_args()
     study = read_study(arguments.study)
-    config = _config(study, arguments.steps)
-    parts = assemble(config, Workshop(), Reporter())
-    task = parts.task
-    _train(parts, config.optim)
-    batches = list(islice(parts.batches(arguments.steps), arguments.batches))
-    labels, *others = task.loss_terms()
-    theirs = _length(task, labels, batches)
-    pulls = [
-        {"loss": term.name, "pull": (pull := _length(task, term, batches) / theirs), "weight": 1 / pull}
-        for term in others
-    ]
     results = {
         "study": study.name,
+        "teacher": arguments.teacher,
         "steps": arguments.steps,
         "batches": arguments.batches,
         "understudy": __version__,
         "torch": torch.__version__,
-        "labels": labels.name,
-        "pulls": pulls,
+        "pulls": measure(study, arguments.teacher, arguments.steps, arguments.batches),
     }
     write_json(arguments.out.with_suffix(".json"), results)
     write_text(arguments.out.with_suffix(".md"), _page(results))
     print(_page(results))
 
 
-def _config(study: StudyConfig, steps: int) -> RunConfig:
-    """The study's base with every loss that its rows try, each once, at no weight to speak of."""
-    losses = {
-        one["name"]: {**one, "weight": _NOTHING}
+def measure(study: StudyConfig, teacher: str | None, steps: int, count: int) -> list[Settings]:
+    """Every loss of a study: its pull at weight 1 by that of the labels, and the weight of an equal pull."""
+    losses, workshop = _losses(study), Workshop()
+    alone = _train(study, steps, workshop)
+    taught: Settings = {"losses": losses}
+    if teacher is not None:
+        taught["teachers"] = {"main": {"reference": teacher, "clean": None}}
+    parts = assemble(_config(study, steps, taught), workshop, Reporter())
+    task = parts.task
+    for module, learned in ((task.student, alone.student), (task.classifier, alone.classifier)):
+        if module is not None and learned is not None:
+            module.load_state_dict(learned.state_dict())
+    batches = list(islice(parts.batches(steps), count))
+    terms = task.train().loss_terms()
+    labels, others = terms[: -len(losses)], terms[-len(losses) :]
+    theirs = _length(task, labels, batches)
+    pulls = [_length(task, [term], batches) / theirs for term in others]
+    return [
+        {"loss": loss["name"], "args": loss.get("args", {}), "pull": pull, "weight": 1 / pull}
+        for loss, pull in zip(losses, pulls, strict=True)
+    ]
+
+
+def _losses(study: StudyConfig) -> list[Settings]:
+    """What the study's rows try, each loss with each of its settings once, at weight 1."""
+    tried = (
+        {**one, "weight": 1.0}
         for row in study.rows
         if row.choose is not None
         for settings in row.choose.among
         for one in settings.get("losses", ())
-    }
-    value = merge(study.base, {"losses": list(losses.values()), "steps": steps, "seed": 0})
+    )
+    return list({repr(one): one for one in tried}.values())
+
+
+def _train(study: StudyConfig, steps: int, workshop: Workshop) -> Task:
+    """A student after some steps from labels alone."""
+    config = _config(study, steps, {"losses": [], "teachers": {}})
+    parts: Parts = assemble(config, workshop, Reporter())
+    warm_up = config.schedule.warmup * steps
+    optimiser = build_optimiser(parts.task, config.optim)
+    rate = lambda step: min(1.0, (step + 1) / max(1.0, warm_up))  # noqa: E731
+    loop = Loop(parts.task, optimiser, parts.batches, steps=steps, rate=rate, clip=config.optim.clip)
+    loop.on_log = lambda step, means, speed: print(step, f"{means['loss']:.3f}", f"{speed:.0f} images/s")
+    loop.run()
+    return parts.task
+
+
+def _config(study: StudyConfig, steps: int, changes: Mapping[str, Any]) -> RunConfig:
+    value = merge(study.base, {"steps": steps, "seed": 0, **changes})
     config: RunConfig = parse(RunConfig, value, where=study.name)
     return config
 
 
-def _train(parts: Parts, optim: OptimConfig) -> None:
-    """From labels alone, at the full rate: the student is to be on its way, not at rest."""
-    optimiser = build_optimiser(parts.task, optim)
-    Loop(parts.task, optimiser, parts.batches, steps=parts.steps, rate=lambda _: 1.0).run()
-
-
-def _length(task: Task, term: Term, batches: list[Batch]) -> float:
-    """The median length of a loss's gradient in the student's weights, at weight 1."""
+def _length(task: Task, terms: Sequence[Term], batches: Sequence[Batch]) -> float:
+    """The median length of the gradient of some losses together in the student's weights."""
     weights = [weight for weight in task.student.parameters() if weight.requires_grad]
     lengths = []
     for batch in batches:
-        known: Mapping[str, Any] = task.brought(batch) | task.teach(batch.items)
-        outputs = task.outputs(batch.items)
-        value = term(Step(batch.step, outputs, known, batch.labels, task.draws, batch.counts or ()))
+        known = task.brought(batch) | task.teach(batch.items)
+        step = Step(
+            batch.step, task.outputs(batch.items), known, batch.labels, task.draws, batch.counts or ()
+        )
+        value = torch.stack([term.weight * term(step) for term in terms]).sum()
         slopes = torch.autograd.grad(value, weights, allow_unused=True)
-        lengths.append(_norm(slope for slope in slopes if slope is not None))
+        lengths.append(float(torch.nn.utils.get_total_norm([slope for slope in slopes if slope is not None])))
     return statistics.median(lengths)
-
-
-def _norm(slopes: Iterator[Tensor]) -> float:
-    return float(torch.nn.utils.get_total_norm(list(slopes)))
 
 
 def _page(results: Mapping[str, Any]) -> str:
@@ -117,9 +138,13 @@ def _page(results: Mapping[str, Any]) -> str:
         f"understudy {results['understudy']}, torch {results['torch']}."
     )
     head = ["| loss | pull at weight 1 | weight of an equal pull |", "| --- | --: | --: |"]
-    rows = [f"| {one['loss']} | {one['pull']:.3g} | {one['weight']:.2g} |" for one in results["pulls"]]
-    title = f"# How hard losses pull beside {results['labels']} on {results['study']}"
-    return "\n".join([title, "", how, "", *head, *rows]) + "\n"
+    rows = [f"| {_name(one)} | {one['pull']:.3g} | {one['weight']:.2g} |" for one in results["pulls"]]
+    return "\n".join([f"# How hard the losses of {results['study']} pull", "", how, "", *head, *rows]) + "\n"
+
+
+def _name(one: Mapping[str, Any]) -> str:
+    settings = ", ".join(f"{name} {value}" for name, value in one["args"].items())
+    return f"{one['loss']}, {settings}" if settings else str(one["loss"])
 
 
 if __name__ == "__main__":

@@ -482,3 +482,6 @@ def test_a_tiny_bench_from_start_to_end(
     assert bench.main([str(word) for word in again]) == 0
     assert calls == ["compare"] * 2  # a second seed
     assert json.loads((out / "darkrank-figure3.json").read_text())["seeds"] == [0, 1]
+    monkeypatch.setitem(module("_darkrank_teacher").TEACHER, "seed", 5)
+    with pytest.raises(SystemExit, match="teacher' was trained with another 'seed': pass a fresh --work"):
+        bench.main([str(word) for word in words])

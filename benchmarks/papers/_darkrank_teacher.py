@@ -32,9 +32,12 @@ def prepare_teachers(arguments: argparse.Namespace, steps: Steps) -> None:
 
     Raises:
         OutOfTime: The time was over first.
-        SystemExit: The data or the weights are wanted and not named.
+        SystemExit: The data or the weights are wanted and not named, or a teacher lies there that other
+            settings made.
     """
     work: Path = arguments.work
+    for name, config in teachers().items():
+        _refuse_another(work / name, _small(config, arguments.quick))
     if not (work / DATA).exists():
         steps.together([_prepare(arguments)], devices=0)
     if not arguments.quick:
@@ -84,6 +87,23 @@ def teachers() -> dict[str, dict[str, Any]]:
 
     along = {"evaluation": {"every": evaluation_steps(TEACHER_EPOCHS)}}
     return {"teacher": TEACHER, "teacher-val": merge(merge(TEACHER, ON_VALIDATION), along)}
+
+
+def _refuse_another(run: Path, config: dict[str, Any]) -> None:
+    """A finished teacher is not trained again, and one of other settings would be taken for it."""
+    from understudy.config import RunConfig, parse, read_yaml
+    from understudy.training.defaults import complete
+    from understudy.training.directory.resuming import changed_setting
+
+    if not (run / "summary.json").is_file():
+        return
+    wanted: RunConfig = parse(RunConfig, complete(config, distils=False), where=run.name)
+    trees = [{**read_yaml(run / "config.yaml")}, wanted.model_dump(mode="json")]
+    for tree in trees:
+        del tree["device"]  # wherever it was trained
+    changed = changed_setting(*trees)
+    if changed is not None:
+        sys.exit(f"{str(run)!r} was trained with another {changed!r}: pass a fresh --work")
 
 
 def _measures(work: Path, device: str) -> list[Step]:
