@@ -173,8 +173,12 @@ class Report:
 
 
 def _whose(study: Results, *more: Results) -> Results:
-    trained = {row["trained_on"] for row in study["rows"] if row.get("trained_on")}
+    """Where, by what and how long the runs of some studies were trained, whoever puts them together."""
+    trained, torches = (
+        {row[key] for row in study["rows"] if row.get(key)} for key in ("trained_on", "torch")
+    )
     return {
+        **({"torch": ", ".join(sorted(torches))} if torches else {}),
         **({"commit": study["commit"]} if study["commit"] else {}),
         "hardware": ", ".join(sorted(trained)),
         "seeds": study["seeds"],

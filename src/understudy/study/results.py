@@ -22,7 +22,7 @@ from understudy.training.measuring import final_split, measure_teacher
 from understudy.training.progress import Reporter
 from understudy.training.workshop import Workshop
 
-_NOTHING = {"parameters": None, "macs": None, "hardware": None, "steps": 0}
+_NOTHING = {"parameters": None, "macs": None, "hardware": None, "torch": None, "steps": 0}
 """Stands for the summary of a row of which every run diverged."""
 
 
@@ -81,6 +81,7 @@ def trained_row(
         "macs": first["macs"],
         "images_per_second": speeds[jobs[0].config.student.model_dump_json()],
         "trained_on": first["hardware"],
+        "torch": first["torch"],
         "metrics": {name: [figure[name] for figure in figures] for name in (figures or [{}])[0]},
         "seconds": seconds,
         "gpu_seconds": None if share is None else [round(share * value, 1) for value in seconds],
