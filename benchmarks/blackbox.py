@@ -50,6 +50,7 @@ from understudy.config import merge
 from understudy.data.table import Table
 from understudy.files import write_json, write_text
 from understudy.study.config import slug
+from understudy.study.job import ending
 from understudy.teachers.packaged import packaged_path
 from understudy.training.device import find_device, hardware
 
@@ -151,7 +152,7 @@ class Bench:
             for rows, fractions in self._blocks().values()
             for fraction in fractions
             for method in rows
-            if any((place / "diverged.json").is_file() for place in self._places(method, fraction))
+            if any("how" in (ending(place) or {}) for place in self._places(method, fraction))
         ]
         metric = setting.metrics[0]
         results: dict[str, Any] = {

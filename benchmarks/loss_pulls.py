@@ -11,7 +11,9 @@ pull equally hard.
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import Any
 import torch
 
 from understudy import __version__
-from understudy.config import RunConfig, merge, parse
+from understudy.config import RunConfig, parse
 from understudy.data.batches import Batch
 from understudy.files import write_json, write_text
 from understudy.study import StudyConfig, read_study
@@ -65,27 +67,34 @@ def measure(study: StudyConfig, teacher: str | None, steps: int, count: int) -> 
     """Every loss of a study: its pull at weight 1 by that of the labels, and the weight of an equal pull."""
     losses, workshop = _losses(study), Workshop()
     alone = _train(study, steps, workshop)
-    taught: Settings = {"losses": losses}
-    if teacher is not None:
-        taught["teachers"] = {"main": {"reference": teacher, "clean": None}}
-    parts = assemble(_config(study, steps, taught), workshop, Reporter())
+    teachers = study.base["teachers"] if teacher is None else {"main": {"reference": teacher}}
+    parts = assemble(_config(study, steps, losses, teachers), workshop, Reporter())
     task = parts.task
-    for module, learned in ((task.student, alone.student), (task.classifier, alone.classifier)):
+    terms = task.train().loss_terms()
+    labels, others = terms[: -len(losses)], terms[-len(losses) :]
+    for module, learned in (
+        (task.student, alone.student),
+        (task.classifier, alone.classifier),
+        *zip(labels, alone.loss_terms(), strict=True),
+    ):
         if module is not None and learned is not None:
             module.load_state_dict(learned.state_dict())
     batches = list(islice(parts.batches(steps), count))
-    terms = task.train().loss_terms()
-    labels, others = terms[: -len(losses)], terms[-len(losses) :]
     theirs = _length(task, labels, batches)
     pulls = [_length(task, [term], batches) / theirs for term in others]
     return [
-        {"loss": loss["name"], "args": loss.get("args", {}), "pull": pull, "weight": 1 / pull}
+        {
+            "loss": loss["name"],
+            "args": loss.get("args", {}),
+            "pull": pull,
+            "weight": 1 / pull if pull else math.inf,
+        }
         for loss, pull in zip(losses, pulls, strict=True)
     ]
 
 
 def _losses(study: StudyConfig) -> list[Settings]:
-    """What the study's rows try, each loss with each of its settings once, at weight 1."""
+    """What the study's rows choose among, each loss with each of its settings once, at weight 1."""
     tried = (
         {**one, "weight": 1.0}
         for row in study.rows
@@ -93,12 +102,15 @@ def _losses(study: StudyConfig) -> list[Settings]:
         for settings in row.choose.among
         for one in settings.get("losses", ())
     )
-    return list({repr(one): one for one in tried}.values())
+    losses = list({repr(one): one for one in tried}.values())
+    if not losses:
+        sys.exit(f"no row of {study.name!r} chooses among losses: name a study whose rows do")
+    return losses
 
 
 def _train(study: StudyConfig, steps: int, workshop: Workshop) -> Task:
     """A student after some steps from labels alone."""
-    config = _config(study, steps, {"losses": [], "teachers": {}})
+    config = _config(study, steps, [], {})
     parts: Parts = assemble(config, workshop, Reporter())
     warm_up = config.schedule.warmup * steps
     optimiser = build_optimiser(parts.task, config.optim)
@@ -109,8 +121,10 @@ def _train(study: StudyConfig, steps: int, workshop: Workshop) -> Task:
     return parts.task
 
 
-def _config(study: StudyConfig, steps: int, changes: Mapping[str, Any]) -> RunConfig:
-    value = merge(study.base, {"steps": steps, "seed": 0, **changes})
+def _config(
+    study: StudyConfig, steps: int, losses: Sequence[Settings], teachers: Mapping[str, Any]
+) -> RunConfig:
+    value = {**study.base, "steps": steps, "seed": 0, "losses": [*losses], "teachers": {**teachers}}
     config: RunConfig = parse(RunConfig, value, where=study.name)
     return config
 
@@ -120,10 +134,9 @@ def _length(task: Task, terms: Sequence[Term], batches: Sequence[Batch]) -> floa
     weights = [weight for weight in task.student.parameters() if weight.requires_grad]
     lengths = []
     for batch in batches:
-        known = task.brought(batch) | task.teach(batch.items)
-        step = Step(
-            batch.step, task.outputs(batch.items), known, batch.labels, task.draws, batch.counts or ()
-        )
+        task.set_step(batch.step)
+        known, outputs = task.teach(batch.items), task.outputs(batch.items)
+        step = Step(batch.step, outputs, known, batch.labels, task.draws, batch.counts or ())
         value = torch.stack([term.weight * term(step) for term in terms]).sum()
         slopes = torch.autograd.grad(value, weights, allow_unused=True)
         lengths.append(float(torch.nn.utils.get_total_norm([slope for slope in slopes if slope is not None])))
@@ -134,7 +147,7 @@ def _page(results: Mapping[str, Any]) -> str:
     how = (
         "The length of a loss's gradient in the student's weights at weight 1, by that of the labels', and "
         f"the weight at which both pull equally hard: after {results['steps']} steps from labels alone, "
-        f"median of {results['batches']} batches. "
+        f"median of {results['batches']} batches; maps into the teacher's space are not trained yet. "
         f"understudy {results['understudy']}, torch {results['torch']}."
     )
     head = ["| loss | pull at weight 1 | weight of an equal pull |", "| --- | --: | --: |"]

@@ -56,7 +56,7 @@ def loss(name: str, weight: float, **args: Any) -> Settings:
 
 
 def kd(weight: float = KD_WEIGHT) -> Settings:
-    """Soft targets on the logits, T = 4; the published weight is T² = 16; 80 was better than it, and 400 than 80."""
+    """Soft targets on the logits, T = 4; published with T² = 16: 80 was better, and 400 than 80."""
     return loss("soft_target", weight, temperature=4.0)
 
 

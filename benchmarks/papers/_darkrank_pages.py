@@ -76,7 +76,7 @@ def _epochs(results: Results) -> str:
     found = {
         row["name"]: f"{row['epochs']:.0f} epochs, seeds {', '.join(map(str, row['seeds']))}"
         for row in results["rows"]
-        if row["seeds"]
+        if row["seeds"] and row["metrics"]
     }
     usual = max(found.values(), key=[*found.values()].count)
     others = [f"{name}: {text}" for name, text in found.items() if text != usual]

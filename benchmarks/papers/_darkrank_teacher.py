@@ -98,9 +98,8 @@ def _refuse_another(run: Path, config: dict[str, Any]) -> None:
     if not (run / "summary.json").is_file():
         return
     wanted: RunConfig = parse(RunConfig, complete(config, distils=False), where=run.name)
-    trees = [{**read_yaml(run / "config.yaml")}, wanted.model_dump(mode="json")]
-    for tree in trees:
-        del tree["device"]  # wherever it was trained
+    found: RunConfig = parse(RunConfig, read_yaml(run / "config.yaml"), where=str(run))
+    trees = [one.model_dump(mode="json", exclude={"device"}) for one in (found, wanted)]
     changed = changed_setting(*trees)
     if changed is not None:
         sys.exit(f"{str(run)!r} was trained with another {changed!r}: pass a fresh --work")

@@ -9,13 +9,21 @@ import pytest
 import torch
 
 from understudy.config import RunConfig, parse
+from understudy.data.batches import Batch
+from understudy.data.items import Items
 from understudy.losses import MultiSimilarity, build_loss
 from understudy.models import build_embedder
-from understudy.training.capture import why_not
+from understudy.teachers import LiveTeacher
+from understudy.training.assemble import assemble
+from understudy.training.capture import taught_outside, why_not
+from understudy.training.loop import Loop
 from understudy.training.objective.s2sd import S2SDTerm
-from understudy.training.objective.terms import SupervisedTerm, Term
+from understudy.training.objective.terms import DistillationTerm, SupervisedTerm, Term
+from understudy.training.optim import build_optimiser
+from understudy.training.progress import Reporter
 from understudy.training.run import execute
 from understudy.training.task import Task
+from understudy.training.workshop import Workshop
 
 CUDA = torch.device("cuda")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -53,6 +61,22 @@ def test_the_delay_of_s2sd_is_on_the_device_too() -> None:
         term.set_step(step)
         active.append(float(term.clock[1]))
     assert active == [0.0, 0.0, 1.0, 1.0]
+
+
+def test_a_recorded_step_is_given_what_its_batch_brings_along() -> None:
+    """Else the first batch's answers would be recorded for ever."""
+    live = LiveTeacher(build_embedder({"backbone": "smallconv_8", "dim": 6}), name="live")
+    names = ("live", "stored", "recorded")
+    terms = [DistillationTerm(name, build_loss("pkt", {}), "embedding", name, 1.0) for name in names]
+    teachers = dict.fromkeys(names, live)
+    whole = Task(build_embedder({"backbone": "smallconv_8", "dim": 4}), terms, teachers)
+    brought = {"stored": {"embedding": torch.ones(2, 3)}, "nobody's": {"embedding": torch.ones(2, 3)}}
+    images = torch.zeros(2, 1, 40, 40, dtype=torch.uint8)
+    batch = Batch(Items(torch.arange(2), images), torch.zeros(2, dtype=torch.int64), 0, taught=brought)
+    found = taught_outside(whole, batch, ["recorded"])
+    assert found.keys() == {"live", "stored"}
+    assert found["stored"]["embedding"] is brought["stored"]["embedding"]
+    assert live.queries == 2
 
 
 def run(settings: Callable[..., dict[str, Any]], out: Path, **more: Any) -> list[dict[str, Any]]:
@@ -156,3 +180,45 @@ def test_a_recorded_run_goes_on_where_it_stopped(
     again = [line for line in lines if "lr" in line]
     assert [line["step"] for line in again] == [line["step"] for line in whole]
     assert again[-1]["loss"] == pytest.approx(whole[-1]["loss"], rel=2e-2, abs=1e-4)
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("graph", [True, False], ids=["recorded", "as it is"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"losses": [], "teachers": {}},
+        {"losses": ["relative_teacher", "hard_darkrank"]},
+        {"losses": ["similarity_kl"], "augment": {"num_views": 2, "flip": 0.5}},
+        {"losses": [], "teachers": {}, "s2sd": {"dims": [8, 12]}, "ema": 0.9, "optim": {"clip": 1.0}},
+    ],
+    ids=["labels", "live", "kept", "s2sd"],
+)
+def test_nothing_between_two_log_lines_waits_for_the_device(
+    settings: Callable[..., dict[str, Any]], taught: Path, more: dict[str, Any], graph: bool
+) -> None:
+    more = {"teachers": {"main": str(taught / "teacher" / "model")}, **more}
+    config = parse(RunConfig, settings(steps=40, device="cuda", **more), where="here")
+    parts = assemble(config, Workshop(), Reporter(quiet=True))
+
+    def watch(step: int) -> float:
+        torch.cuda.set_sync_debug_mode("error" if 6 <= step < 39 else "default")
+        return 1.0
+
+    loop = Loop(
+        parts.task,
+        build_optimiser(parts.task, config.optim),
+        parts.batches,
+        steps=40,
+        rate=watch,
+        clip=config.optim.clip,
+        graph=graph,
+        log_every=40,
+        checkpoint_every=40,
+    )
+    try:
+        loop.run()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert loop.step == 40

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -121,9 +122,7 @@ def test_a_compiler_that_fails_in_one_of_several_processes_ends_the_run(
     monkeypatch.setattr(distributed, "world", lambda: 2)
     monkeypatch.setattr(compiling, "_PATIENCE", timedelta(seconds=0.1))
     monkeypatch.setattr(distributed, "_meetings", [dist.HashStore()])  # type: ignore[attr-defined]
-    with pytest.raises(
-        UserError, match="no kernel today, in this process and not in all: set compile to 'off'"
-    ):
+    with pytest.raises(UserError, match="no kernel today, and not so in every process: set compile to 'off'"):
         compilation.guarded(lambda: task.outputs(make_batch().items))()
 
 
@@ -183,3 +182,15 @@ def test_on_a_gpu_compiled_and_recorded_is_close_to_plain() -> None:
     assert found == pytest.approx(parts, rel=1e-3)
     for ours, theirs in zip(slopes, gradients, strict=True):
         assert (ours - theirs).norm() <= 1e-2 * theirs.norm()
+
+
+def test_all_come_to_a_point_each_time_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "world", lambda: 2)
+    monkeypatch.setattr(distributed, "_meetings", [dist.HashStore()])  # type: ignore[attr-defined]
+    patience, soon = timedelta(seconds=60), timedelta(seconds=0.2)
+    with ThreadPoolExecutor(2) as both:
+        for _ in range(2):
+            arrived = [both.submit(distributed.all_come_to, "here", within=patience) for _ in range(2)]
+            assert [one.result() for one in arrived] == [True, True]
+    assert not distributed.all_come_to("here", within=soon), "the others came before, not now"
+    assert not distributed.all_come_to("there", within=soon)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ Answers = Mapping[str, Tensor]
 
 
 class AnswerStream:
-    """Gives what was asked for, in that order; a thread of its own looks it up meanwhile.
+    """Takes requests, which a thread of its own looks up in turn, and gives for each what waits for it.
 
     The thread calls nothing of CUDA, so that it cannot spoil a graph that is being recorded. An error comes
     with the answers that it stands for, however early they were looked up.
@@ -29,35 +28,29 @@ class AnswerStream:
 
     Example:
         >>> stream = AnswerStream({"main": lambda items: {"embedding": items.rows[:, None] * 1.0}}, "cpu")
-        >>> stream.ask(Items(torch.tensor([5, 0]), None))
-        >>> stream.ask(Items(torch.tensor([3]), None))
-        >>> stream.give()["main"]["embedding"].tolist(), stream.give()["main"]["embedding"].tolist()
+        >>> first, second = [stream.ask(Items(torch.tensor(rows), None)) for rows in ([5, 0], [3])]
+        >>> first()["main"]["embedding"].tolist(), second()["main"]["embedding"].tolist()
         ([[5.0], [0.0]], [[3.0]])
     """
 
     def __init__(self, stored: Mapping[str, Callable[[Items], Answers]], device: torch.device | str) -> None:
         self._stored = dict(stored)
         self._device = torch.device(device)
-        self._asked: deque[Future[dict[str, Answers]]] = deque()
         # Its thread ends with the last request when nobody holds the pool any more.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="understudy-answers")
 
-    def ask(self, items: Items) -> None:
-        """Asks about some items."""
+    def ask(self, items: Items) -> Callable[[], dict[str, Answers]]:
+        """Asks about some items; what is given back waits for the answers, by teacher, on the device."""
         stored = self._stored
-        self._asked.append(self._pool.submit(lambda: {name: look(items) for name, look in stored.items()}))
+        coming = self._pool.submit(lambda: {name: look(items) for name, look in stored.items()})
 
-    def give(self) -> dict[str, Answers]:
-        """The answers asked for longest ago, by teacher, on the device.
+        def give() -> dict[str, Answers]:
+            return {
+                teacher: {name: self._on_device(values) for name, values in given.items()}
+                for teacher, given in coming.result().items()
+            }
 
-        Raises:
-            IndexError: Nothing was asked for.
-        """
-        answers = self._asked.popleft().result()
-        return {
-            teacher: {name: self._on_device(values) for name, values in given.items()}
-            for teacher, given in answers.items()
-        }
+        return give
 
     def _on_device(self, values: Tensor) -> Tensor:
         # from memory that is not pinned a copy waits for the device

@@ -119,9 +119,8 @@ class Batches:
         items = Items(rows, None, self._views(step, rows))
         if self._images is not None:
             self._images.ask(rows)
-        if self._answers is not None:
-            self._answers.ask(items)
-        return _Coming(position, step, items)
+        answers = dict if self._answers is None else self._answers.ask(items)
+        return _Coming(position, step, items, answers)
 
     def _batch(self, coming: _Coming) -> Batch:
         items, step = coming.items, coming.step
@@ -134,8 +133,7 @@ class Batches:
         else:
             content = [self._content[row] for row in step.rows]
         items = replace(items, content=content).to(self._device)
-        taught = {} if self._answers is None else self._answers.give()
-        return Batch(items, self._labels[items.rows], step.number, step.counts, taught)
+        return Batch(items, self._labels[items.rows], step.number, step.counts, coming.answers())
 
     def _views(self, step: Step, rows: Tensor) -> Views | None:
         if self._augmentation.off or not isinstance(self._content, Pixels):
@@ -151,8 +149,9 @@ class Batches:
 
 @dataclass(frozen=True)
 class _Coming:
-    """A batch that was asked for: where the stream stood before it, and its rows and views on the host."""
+    """A batch that was asked for: where the stream stood before, rows and views on the host, answers."""
 
     position: dict[str, int]
     step: Step
     items: Items
+    answers: Callable[[], dict[str, Answers]]

@@ -71,7 +71,7 @@ def note_divergence(out: Path, error: Diverged, seconds: float) -> None:
     Args:
         out: The run's directory.
         error: How it ended.
-        seconds: How long it took until then.
+        seconds: How long it took until then, since it was last begun.
     """
     write_json(out / _DIVERGED, {"how": error.what, "seconds": round(seconds, 3)})
 

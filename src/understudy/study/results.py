@@ -111,7 +111,7 @@ def gpu_share(out: Path, spending: Spending) -> float | None:
         spending: What was spent there.
     """
     runs = [*out.glob("choice/*/*/seed-*"), *out.glob("runs/*/seed-*")]
-    seconds = sum(ended["seconds"] for run in runs if (ended := ending(run)) is not None)
+    seconds = sum(ended.get("seconds", 0.0) for run in runs if (ended := ending(run)) is not None)
     return spending.gpu_seconds / seconds if spending.gpu_seconds and seconds else None
 
 

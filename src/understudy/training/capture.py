@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, cast
 
 import torch
@@ -53,7 +53,7 @@ class CapturedStep:
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Takes one training step; the parts of its loss are overwritten by the next."""
-        outside = self._outside(batch)
+        outside = taught_outside(self._task, batch, self._inside)
         odd = self._batch is not None and len(batch.labels) != len(self._batch.labels)
         if self._steps < _WARM_UP or odd:
             self._steps += 1
@@ -70,11 +70,6 @@ class CapturedStep:
             self._task.asked_again(len(batch.labels))
         cast("torch.cuda.CUDAGraph", self._graph).replay()
         return self._parts
-
-    def _outside(self, batch: Batch) -> dict[str, Outputs]:
-        known = self._task.brought(batch)
-        names = [name for name in self._task.taught_by() if name not in self._inside and name not in known]
-        return known | (self._task.teach(batch.items, names) if names else {})
 
     def _beside(self, batch: Batch, outside: dict[str, Outputs]) -> dict[str, Tensor]:
         """One step as it is, on another stream, as a recording asks for."""
@@ -96,6 +91,19 @@ class CapturedStep:
         # on a stream of its own: PyTorch's default one stays on the GPU of the process's first recording
         with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode=mode):
             self._parts = self._compute(batch, outside, self._number)
+
+
+def taught_outside(task: Task, batch: Batch, inside: Collection[str]) -> dict[str, Outputs]:
+    """What a recorded step must be given: all answers that change with the batch and are not recorded.
+
+    Args:
+        task: The task.
+        batch: The batch, which may bring answers along.
+        inside: The teachers whose answers are recorded.
+    """
+    known = task.brought(batch)
+    names = [name for name in task.taught_by() if name not in inside and name not in known]
+    return known | (task.teach(batch.items, names) if names else {})
 
 
 def why_not(device: torch.device, *, pieces: int, task: Task | None = None) -> str | None:

@@ -88,7 +88,7 @@ class Compilation:
             step: Computes loss, gradients and update; it begins anew when it is called again.
 
         Raises:
-            UserError: The compiler fails in some of several processes, or in each in another way.
+            UserError: The compiler fails in some of several processes, or elsewhere in each.
         """
 
         def take(*arguments: object) -> R:
@@ -100,11 +100,10 @@ class Compilation:
                 if not _compiler_failed(error):
                     raise
                 reason = _reason(error)
-                # a process in which nothing failed waits for this one in the middle of this very step
-                if not distributed.all_come_to(f"compiler: {reason}", within=_PATIENCE):
-                    raise UserError(
-                        f"{reason}, in this process and not in all: set compile to 'off'"
-                    ) from error
+                # a process that failed elsewhere, or nowhere, is in the middle of this very step
+                point = f"compiler, after {distributed.exchanges()} exchanges"
+                if not distributed.all_come_to(point, within=_PATIENCE):
+                    raise UserError(f"{reason}, and not so in every process: set compile to 'off'") from error
                 self._say(f"nothing is compiled: {reason}")
                 self.undo()
                 result = step(*arguments)
@@ -135,6 +134,6 @@ def _compiler_failed(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """What a compiler says first: which part failed, then why."""
+    """What a compiler says first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2]).rstrip(".:")[:300] or type(error).__name__

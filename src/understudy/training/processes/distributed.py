@@ -18,6 +18,7 @@ from understudy.errors import UserError
 T = TypeVar("T")
 
 _PATIENCE = timedelta(hours=6)  # others wait while one measures or writes; a dead one is noticed at once
+_exchanges = [0]
 _meetings: list[Any] = []  # the stores through which the processes met; they take last words too
 
 
@@ -176,8 +177,15 @@ def any_process(said: bool) -> bool:
     return bool(votes)
 
 
+def exchanges() -> int:
+    """How many exchanges with the others this process has begun: where it stands in what all do together."""
+    return _exchanges[0]
+
+
 def all_come_to(point: str, *, within: timedelta) -> bool:
-    """Whether every process comes to a point, once; it is asked beside whatever else they exchange.
+    """Whether every process comes to a point; it is asked beside whatever else they exchange.
+
+    They may come to it again. A process that was told no must not: the others are elsewhere.
 
     Args:
         point: What to call it.
@@ -192,9 +200,11 @@ def all_come_to(point: str, *, within: timedelta) -> bool:
     if not _meetings:  # somebody else has brought the processes together
         return False
     try:
-        if _meetings[-1].add(f"come/{point}", 1) == world():
-            _meetings[-1].set(f"all/{point}", "")
-        _meetings[-1].wait([f"all/{point}"], within)
+        arrived = _meetings[-1].add(f"come/{point}", 1)
+        times = -(-arrived // world())
+        if arrived == times * world():
+            _meetings[-1].set(f"all/{point}/{times}", "")
+        _meetings[-1].wait([f"all/{point}/{times}"], within)
     except RuntimeError:  # the time is over, or whoever keeps the store has gone
         return False
     return True
@@ -236,6 +246,7 @@ def talking() -> Iterator[None]:
     Raises:
         LostProcess: The exchange failed, and not for want of memory.
     """
+    _exchanges[0] += 1
     try:
         yield
     except RuntimeError as error:
