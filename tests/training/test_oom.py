@@ -152,19 +152,22 @@ def test_images_and_answers_have_settings_of_their_own(
         execute(clean, tmp_path / "run")
 
 
-def test_a_recorded_step_can_be_turned_off(config: RunConfig, tmp_path: Path) -> None:
+def test_a_recorded_step_can_be_turned_off(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Leaving a half-recorded graph raises an error of its own, behind which the true one stands."""
 
     class Recorded(CapturedStep):
         def __init__(self) -> None:
-            pass
+            self._task = self._inside = None  # type: ignore[assignment]
 
-        def _outside(self, _: object) -> Any:
-            try:
-                raise torch.OutOfMemoryError("CUDA out of memory.")
-            finally:
-                raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+    def fails(*_: object) -> Any:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
 
+    monkeypatch.setattr("understudy.training.capture.taught_outside", fails)
     step: Any = Recorded()
     with pytest.raises(UserError) as caught, naming_memory(config, tmp_path):
         step(None)
