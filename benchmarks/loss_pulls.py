@@ -24,6 +24,7 @@ import torch
 from understudy import __version__
 from understudy.config import RunConfig, parse
 from understudy.data.batches import Batch
+from understudy.errors import UserError
 from understudy.files import write_json, write_text
 from understudy.study import StudyConfig, read_study
 from understudy.training.assemble import Parts, assemble
@@ -56,11 +57,18 @@ def main() -> None:
         "batches": arguments.batches,
         "understudy": __version__,
         "torch": torch.__version__,
-        "pulls": measure(study, arguments.teacher, arguments.steps, arguments.batches),
+        "pulls": _measured(study, arguments),
     }
     write_json(arguments.out.with_suffix(".json"), results)
     write_text(arguments.out.with_suffix(".md"), _page(results))
     print(_page(results))
+
+
+def _measured(study: StudyConfig, arguments: argparse.Namespace) -> list[Settings]:
+    try:
+        return measure(study, arguments.teacher, arguments.steps, arguments.batches)
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 def measure(study: StudyConfig, teacher: str | None, steps: int, count: int) -> list[Settings]:
