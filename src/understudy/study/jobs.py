@@ -88,6 +88,10 @@ def _side_by_side(jobs: Sequence[Job], crew: Crew, spending: Spending, failures:
     }
     try:
         _watch(futures, failures, spending.note)
+    except Stopped as stop:
+        crew.dismiss()  # some may have ended since they were last asked about, so it counts what they wrote
+        finished = sum(job.summary() is not None for job in jobs)
+        raise Stopped(f"{stop} with {finished} of {len(jobs)} runs finished") from stop
     except BaseException:
         crew.dismiss()
         raise
@@ -101,7 +105,7 @@ def _watch(futures: dict[Future[None], str], failures: _Failures, note: Callable
             running = [futures[future] for future in pending if future.running()]
             finished, pending = wait(pending, return_when=FIRST_COMPLETED, timeout=0.5)
             if request.signal is not None:
-                raise Stopped(f"stopped by {request.signal} with {done} of {len(futures)} runs finished")
+                raise Stopped(f"stopped by {request.signal}")
             for future in finished:
                 try:
                     future.result()
