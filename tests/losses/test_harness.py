@@ -129,6 +129,32 @@ def test_every_distillation_loss_is_covered() -> None:
 
 
 @every
+def test_a_teacher_that_is_not_a_number_is_not_learnt_from(name: str, promise: Promise) -> None:
+    """The guard of a run sees it by the loss alone; an order of NaNs is an order like any other."""
+    student, teacher = batch(name)
+    teacher[3, 0] = torch.nan
+    assert gradient(build(name, promise), student, teacher)[0].isnan()
+
+
+@every
+def test_a_second_derivative_is_right_or_refused(name: str, promise: Promise) -> None:
+    loss = build(name, promise)
+    student, teacher = batch(name)
+    student = student.requires_grad_()
+    total = value(loss, student, teacher)
+    if promise.args.get("loss", name) in {"hard_darkrank", "soft_darkrank", "rkd_angle"}:
+        with pytest.raises(RuntimeError, match="has no second derivative here: leave create_graph out"):
+            torch.autograd.grad(total, student, create_graph=True)
+        return
+    (slope,) = torch.autograd.grad(total, student, create_graph=True)
+    (curved,) = torch.autograd.grad(slope.square().sum() / 2, student)
+    step = 1e-6
+    along = slope.detach()
+    ahead, behind = (gradient(loss, student.detach() + sign * step * along, teacher)[1] for sign in (1, -1))
+    torch.testing.assert_close(curved, (ahead - behind) / (2 * step), rtol=1e-4, atol=1e-6)
+
+
+@every
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_finite_scalar_with_a_gradient(name: str, promise: Promise, dtype: torch.dtype) -> None:
     loss = build(name, promise)

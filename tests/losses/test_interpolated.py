@@ -163,7 +163,7 @@ def test_neighbours_are_the_teachers_nearest_then_second_nearest() -> None:
         see(teacher, teacher, pairs="neighbours", mixes=4.0)
 
 
-@pytest.mark.parametrize("a", [0.2, 1.0, 4.0])
+@pytest.mark.parametrize("a", [0.001, 0.02, 0.2, 1.0, 4.0])
 def test_the_law_of_the_coefficient(a: float) -> None:
     # On two points at 0 and 1 the mixtures are the coefficients, or 1 minus them: Beta(a, a) is symmetric.
     points = torch.tensor([[0.0], [1.0]])

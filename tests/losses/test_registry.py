@@ -166,6 +166,28 @@ def test_default_weights_pull_about_as_hard_as_labels_do(name: str, n: int) -> N
     assert 1 / 8 < ratio < 8
 
 
+@pytest.mark.parametrize("name", ["hard_darkrank", "soft_darkrank"])
+@pytest.mark.parametrize(
+    "args",
+    [
+        *(
+            {"alpha": "auto", "list_length": n, "target_entropy": h}
+            for n in (4, 8, None)
+            for h in (0.1, 0.5, 0.9)
+        ),
+        *({"list_length": n, "tail": True} for n in (1, 4)),
+    ],
+    ids=str,
+)
+def test_the_weight_of_darkrank_suits_its_settings(name: str, args: dict[str, Any]) -> None:
+    """An α that is found may be many times the paper's; with a tail all rows are candidates."""
+    student, teacher, labels = half_trained(128)
+    loss = build_loss(name, args)
+    reference = pull(build_loss("pml:MultiSimilarityLoss"), student, labels)
+    ratio = default_weight(name, loss, batch_size=128) * pull(loss, student, teacher) / reference
+    assert 1 / 8 < ratio < 8, ratio
+
+
 def test_all_names() -> None:
     names = loss_names()
     assert len(names) == len(set(names))

@@ -76,20 +76,24 @@ def ranked_lists(
     keep = len(student) - 1 if keep is None else min(keep, len(student) - 1)
     asking = None if everyone else queries
     seen = distance_rows(teacher, asking, squared=True)
+    wrong = seen.sum() * 0  # NaN where the teacher has one, which its order would not show; else 0
+    present = None
     if asking is None and exclude is None:
         seen = seen.fill_diagonal_(torch.inf)
     else:
-        seen = seen.masked_fill_(~candidates(name, student, asking, exclude), torch.inf)
+        present = candidates(name, student, asking, exclude)
+        seen = seen.masked_fill_(~present, torch.inf)
     order = _rank(seen)[:, :keep]
     if detach_query:
         distances = pairwise_distances(select(student.detach(), queries), student, squared=True)
     else:
         distances = distance_rows(student, queries, squared=True)
     seen = of_all = seen.gather(1, order)
+    present = None if exclude is None or present is None else present.gather(1, order)
     if everyone:
         seen, order = select(seen, queries), select(order, queries)
-    present = None if exclude is None else seen.isfinite()
-    return RankedLists(seen, distances.gather(1, order), present, of_all)
+        present = None if present is None else select(present, queries)
+    return RankedLists(seen, distances.gather(1, order) + wrong, present, of_all)
 
 
 def _rank(distances: Tensor) -> Tensor:

@@ -14,6 +14,9 @@ Alpha = float | Literal["auto"]
 
 TARGET_ENTROPY = 0.5
 
+STEEPNESS = 9.0
+"""α·β in the paper, by which a score falls along the distance; a loss whose α is found is brought to it."""
+
 # What α·(mean d^β) may be: below, a choice is blind; above, only ties are undecided.
 SLIGHTEST, SHARPEST = 1e-2, 1e6
 # Halvings until log α is known within 0.04, where the entropy is as good as straight, and Newton steps there.
@@ -23,6 +26,24 @@ _ROUNDING = 1e-9
 # How far behind the nearest an absent candidate stands, in units of the mean: its probability is 0 at every
 # α, and the square of the sharpest score is still finite in float32.
 _ABSENT = 1e12
+
+
+def at_usual_steepness(loss: Tensor, alpha: Tensor, beta: float) -> Tensor:
+    """A loss with α found by :func:`alpha_from_teacher`, times 9/(α·β).
+
+    A loss on scores −α·d^β pulls at the distances in proportion to α·β. Brought to the paper's 3 · 3, it
+    pulls about as hard whatever α the teacher's distances ask for, so that one weight suits them all.
+
+    Args:
+        loss: A scalar.
+        alpha: The scalar α that was found.
+        beta: Power β of the distance.
+
+    Example:
+        >>> at_usual_steepness(torch.tensor(2.0), torch.tensor(6.0), beta=3.0)
+        tensor(1.)
+    """
+    return loss * (STEEPNESS / beta / alpha).to(loss.dtype)
 
 
 def check_alpha(name: str, alpha: Alpha, target_entropy: float) -> None:

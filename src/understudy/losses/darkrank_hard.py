@@ -13,7 +13,13 @@ from understudy.losses._ranked_lists import (
     ranked_lists,
 )
 from understudy.losses._relations import RelationalLoss, require_positive
-from understudy.losses.darkrank_alpha import TARGET_ENTROPY, Alpha, alpha_from_teacher, check_alpha
+from understudy.losses.darkrank_alpha import (
+    TARGET_ENTROPY,
+    Alpha,
+    alpha_from_teacher,
+    at_usual_steepness,
+    check_alpha,
+)
 from understudy.losses.darkrank_score import darkrank_score
 from understudy.losses.plackett_luce import plackett_luce_log_likelihood
 
@@ -50,7 +56,8 @@ def hard_darkrank(
         teacher: (n, dT) embeddings of the same images.
         alpha: Sharpness α of the score; 3 in the paper, 12.25 in the authors' command
             (:func:`~understudy.losses.darkrank_score.darkrank_from_authors`). ``auto``: of each batch, from
-            the teacher's distances (:func:`~understudy.losses.darkrank_alpha.alpha_from_teacher`).
+            the teacher's distances (:func:`~understudy.losses.darkrank_alpha.alpha_from_teacher`); the loss
+            is then multiplied by 9/(α·β), which keeps its pull on the distances what it is at α = β = 3.
         beta: Power β of the distance; 3 in the paper, 4 in the authors' command.
         list_length: Only the teacher's L nearest make the list, ties by the lower index; None or more than
             there are: all. The authors use all.
@@ -88,7 +95,8 @@ def hard_darkrank(
     loss = -plackett_luce_log_likelihood(scores, top=list_length)
     if lists.present is not None:
         loss = loss - _order_of_absent(lists.present, list_length).to(loss.dtype)
-    return loss.mean()
+    loss = loss.mean()
+    return at_usual_steepness(loss, sharpness, beta) if isinstance(sharpness, Tensor) else loss
 
 
 def _order_of_absent(present: Tensor, top: int | None) -> Tensor:

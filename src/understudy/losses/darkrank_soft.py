@@ -14,7 +14,13 @@ from understudy.losses._ranked_lists import (
     ranked_lists,
 )
 from understudy.losses._relations import RelationalLoss, require_positive
-from understudy.losses.darkrank_alpha import TARGET_ENTROPY, Alpha, alpha_from_teacher, check_alpha
+from understudy.losses.darkrank_alpha import (
+    TARGET_ENTROPY,
+    Alpha,
+    alpha_from_teacher,
+    at_usual_steepness,
+    check_alpha,
+)
 from understudy.losses.darkrank_score import darkrank_score
 from understudy.losses.plackett_luce_exact import exact_fits, plackett_luce_kl
 from understudy.losses.plackett_luce_sampled import plackett_luce_kl_sampled
@@ -59,7 +65,8 @@ def soft_darkrank(
         teacher: (n, dT) embeddings of the same images.
         alpha: Sharpness α of the score; 3 in the paper, 12.25 in the authors' command
             (:func:`~understudy.losses.darkrank_score.darkrank_from_authors`). ``auto``: of each batch, from
-            the teacher's distances (:func:`~understudy.losses.darkrank_alpha.alpha_from_teacher`).
+            the teacher's distances (:func:`~understudy.losses.darkrank_alpha.alpha_from_teacher`); the loss
+            is then multiplied by 9/(α·β), which keeps its pull on the distances what it is at α = β = 3.
         beta: Power β of the distance; 3 in the paper, 4 in the authors' command.
         list_length: Only the teacher's L nearest make the list, ties by the lower index; None or more than
             there are: all. The authors use 4.
@@ -105,17 +112,19 @@ def soft_darkrank(
         tail_a, tail_b = a[:, list_length:].logsumexp(1), b[:, list_length:].logsumexp(1)
         a, b = a[:, :list_length], b[:, :list_length]
     if method == "exact" or (method == "auto" and exact_fits(a.shape[1]) and a.device.type != "mps"):
-        return plackett_luce_kl(a, b, teacher_tail=tail_a, student_tail=tail_b).mean()
-    return plackett_luce_kl_sampled(
-        a,
-        b,
-        num_samples,
-        generator=generator,
-        rows=queries,
-        num_rows=len(student),
-        teacher_tail=tail_a,
-        student_tail=tail_b,
-    ).mean()
+        loss = plackett_luce_kl(a, b, teacher_tail=tail_a, student_tail=tail_b).mean()
+    else:
+        loss = plackett_luce_kl_sampled(
+            a,
+            b,
+            num_samples,
+            generator=generator,
+            rows=queries,
+            num_rows=len(student),
+            teacher_tail=tail_a,
+            student_tail=tail_b,
+        ).mean()
+    return at_usual_steepness(loss, sharpness, beta) if isinstance(sharpness, Tensor) else loss
 
 
 def _check(beta: float, list_length: int | None, method: str, num_samples: int, *, tail: bool) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from understudy.losses._checks import check_queries, check_relational
-from understudy.losses._distances import pairwise_distances
+from understudy.losses._distances import pairwise_distances, widest
 from understudy.losses._relations import require_positive
 
 Pairs = Literal["random", "all", "neighbours"]
@@ -252,9 +252,12 @@ class Interpolated(nn.Module):
         if self.beta is None:
             return torch.rand(count, device=device, generator=generator)
         # Beta(a, a) as the share of one of two Gamma(a) variables; torch's distributions take no generator.
-        shape = torch.full((count, 2), self.beta, device=device)
-        gammas = torch._standard_gamma(shape, generator=generator).clamp_min(torch.finfo(shape.dtype).tiny)  # noqa: SLF001
-        return gammas[:, 0] / gammas.sum(1)
+        # In logarithms, as for a small a both may be below every float: Gamma(a) is Gamma(a + 1) · U^(1/a).
+        shape = widest(torch.full((count, 2), self.beta, device=device))
+        logs = torch._standard_gamma(shape + 1, generator=generator).log()  # noqa: SLF001
+        uniform = 1 - torch.rand(shape.shape, dtype=shape.dtype, device=device, generator=generator)
+        logs = logs + uniform.log() / shape
+        return torch.sigmoid(logs[:, 0] - logs[:, 1]).to(torch.get_default_dtype())
 
     def _asking(self, n: int, count: int, queries: Tensor | None, device: torch.device) -> Tensor | None:
         """The rows of the joint set that ask, for the given original rows."""

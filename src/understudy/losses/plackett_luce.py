@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from understudy.losses._distances import at_least_float32, widest
+from understudy.losses._first_derivative import first_derivative_only
 
 # exp(±700) is in range of float64, and scores are centred.
 _LINEAR_SPAN = 1400.0
@@ -85,7 +85,7 @@ class _OrderedLogLikelihood(torch.autograd.Function):
         return value.to(ordered.dtype, copy=True)  # see `_distances._squares`
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only("the Plackett–Luce likelihood")
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (gradient,) = ctx.saved_tensors
         return grad.unsqueeze(-1) * gradient, None

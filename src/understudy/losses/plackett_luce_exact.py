@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from understudy.losses._distances import at_least_float32
+from understudy.losses._first_derivative import first_derivative_only
 
 # At most five float64 tables of 2^n a query are at work.
 _BYTES_A_SUBSET = 40
@@ -97,7 +97,7 @@ class _SubsetDivergence(torch.autograd.Function):
         return values.to(student.dtype, copy=True)  # see `_distances._squares`
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only("the exact Plackett–Luce divergence")
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, Tensor | None, None]:
         (gradients,) = ctx.saved_tensors
         gradients = grad.unsqueeze(1) * gradients

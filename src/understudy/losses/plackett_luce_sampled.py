@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from understudy.losses._distances import at_least_float32, widest
+from understudy.losses._first_derivative import first_derivative_only
 from understudy.losses.plackett_luce import expected_choices, remaining_logsumexp
 
 # Half a dozen float64 tables of draws × queries × items.
@@ -120,7 +120,7 @@ class _SampledDivergence(torch.autograd.Function):
         return value.to(student.dtype) / num_samples
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only("the sampled Plackett–Luce divergence")
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, Tensor | None, None, None]:
         gradient, gradient_tail = ctx.saved_tensors
         into_tail = grad * gradient_tail if ctx.needs_input_grad[3] else None

@@ -13,6 +13,7 @@ from understudy.losses._building import accepted_arguments, construct, unknown
 from understudy.losses.attention import AttentionTransfer
 from understudy.losses.contextual_similarity import ContextualSimilarity
 from understudy.losses.correlation_congruence import CorrelationCongruence
+from understudy.losses.darkrank_alpha import STEEPNESS
 from understudy.losses.darkrank_hard import HardDarkRank
 from understudy.losses.darkrank_soft import SoftDarkRank
 from understudy.losses.direct_match import DirectMatch
@@ -82,15 +83,20 @@ def _entry(
 
 
 def _list_weight(loss: nn.Module, batch_size: int) -> float:
-    """9/(α·β·log L!): the value without any knowledge, log L! (about L·log L), weighs 1 at α = β = 3.
+    """9/(α·β·log R) for R rankings: the value without any knowledge, log R, weighs 1 at α = β = 3.
 
-    An α that is read off the teacher counts as 9/β, which it is near for teachers of unit length.
+    Of L listed candidates there are L! rankings, log L! being about L·log L; with a tail n!/(n − L)!, of the
+    first L of all n. A loss whose α is read off the teacher brings itself to α·β = 9.
     """
     loss = cast("HardDarkRank", loss)
-    sharpness = 9 / loss.beta if isinstance(loss.alpha, str) else loss.alpha
+    steepness = STEEPNESS if isinstance(loss.alpha, str) else loss.alpha * loss.beta
     longest = max(2, batch_size - 1)
     length = longest if loss.list_length is None else min(loss.list_length, longest)
-    return 9 / (sharpness * loss.beta * math.lgamma(max(2, length) + 1))
+    if loss.tail and length < longest:
+        rankings = math.lgamma(longest + 1) - math.lgamma(longest - length + 1)
+    else:
+        rankings = math.lgamma(max(2, length) + 1)
+    return STEEPNESS / (steepness * rankings)
 
 
 def _direct_match_weight(loss: nn.Module, batch_size: int) -> float:

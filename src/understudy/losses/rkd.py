@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
 from understudy.losses._checks import check_queries, check_relational
 from understudy.losses._distances import pairwise_distances
+from understudy.losses._first_derivative import first_derivative_only
 from understudy.losses._relations import (
     RelationalLoss,
     candidates,
@@ -191,7 +192,7 @@ class _Angles(torch.autograd.Function):
         return total.to(dtype) * scale
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only("rkd_angle")
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
         return gradient * grad, None, None, None, None, None
