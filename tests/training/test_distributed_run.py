@@ -147,6 +147,9 @@ class _Asking:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def leave(self, outside: str | None) -> None:
+        pass
+
     @property
     def signal(self) -> str | None:
         self.left -= 1

@@ -21,7 +21,7 @@ from understudy.training.ema import MovingAverage
 from understudy.training.guard import NotFinite
 from understudy.training.loop import Loop
 from understudy.training.objective.terms import DistillationTerm, SupervisedTerm
-from understudy.training.optim import build_optimiser
+from understudy.training.optim import build_optimiser, load_optimiser
 from understudy.training.signals import Stopped, StopRequest
 from understudy.training.task import Task
 
@@ -258,3 +258,24 @@ def test_vectors_get_no_weight_decay() -> None:
         assert all((p.ndim > 1) == (group["weight_decay"] > 0) for p in group["params"])
     counted = sum(p.numel() for g in optimiser.param_groups for p in g["params"])
     assert counted == sum(p.numel() for p in own.parameters() if p.requires_grad)
+
+
+def test_what_belongs_to_the_device_is_not_loaded_from_a_checkpoint() -> None:
+    """A recorded step reads its rate from one place: a number in its stead would never change."""
+
+    def optimiser(rate: Any, **settings: Any) -> torch.optim.Optimizer:
+        group = {"params": [nn.Parameter(torch.ones(2))], "base_lr": 0.1, "lr": rate, "weight_decay": 0.0}
+        return torch.optim.AdamW([group], **settings)
+
+    there = optimiser(torch.tensor(0.1), capturable=True, foreach=False)
+    rate = there.param_groups[0]["lr"]
+    here = optimiser(0.025, fused=True)
+    load_optimiser(there, here.state_dict())
+    (group,) = there.param_groups
+    assert group["lr"] is rate
+    assert float(rate) == pytest.approx(0.025)
+    assert (group["capturable"], group["foreach"], group["fused"]) == (True, False, None)
+    load_optimiser(here, there.state_dict())
+    (group,) = here.param_groups
+    assert isinstance(group["lr"], float)
+    assert (group["capturable"], group["foreach"], group["fused"]) == (False, None, True)

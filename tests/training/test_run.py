@@ -165,6 +165,9 @@ class _Asking:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def leave(self, outside: str | None) -> None:
+        pass
+
     @property
     def signal(self) -> str | None:
         self.left -= 1
@@ -293,6 +296,43 @@ def test_two_runs_with_one_seed_are_the_same_and_with_another_are_not(
     ]
     same(runs[0].path, runs[1].path)
     assert lines(runs[0].path) != lines(runs[2].path)
+
+
+def test_pieces_of_one_image_are_refused_where_they_have_no_statistics(
+    settings: Settings, tmp_path: Path
+) -> None:
+    value = settings(accumulate=20, sampler={"batch_size": 24, "images_per_class": 4}, supervised=["margin"])
+    value["student"]["neck"] = "bn"
+    with pytest.raises(UserError, match=r"would see them one by one: raise sampler\.batch_size, lower"):
+        execute(config(value), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    del value["student"]["neck"]
+    execute(config({**value, "steps": 1}), tmp_path / "run")
+
+
+def test_no_piece_is_a_single_image_where_none_has_to_be(settings: Settings, tmp_path: Path) -> None:
+    """Sixteen images in six pieces: five of three and one of one would leave the last without statistics."""
+    value = settings(accumulate=6, sampler={"batch_size": 16, "images_per_class": 4}, steps=1)
+    value["student"]["neck"] = "bn"
+    assert execute(config(value), tmp_path / "run").metrics
+
+
+def test_a_stop_during_the_final_evaluation_ends_it(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = run_module._finish
+
+    def finish(*parts: Any) -> Run:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "_finish", finish)
+        with pytest.raises(Stopped, match="stopped by SIGTERM after the last step, before the figures were"):
+            execute(config(settings(steps=2)), tmp_path / "run")
+    assert not (tmp_path / "run" / "summary.json").exists()
+    execute(config(settings(steps=2)), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "summary.json").is_file()
 
 
 def test_accumulation_says_what_batch_normalisation_sees(

@@ -21,6 +21,7 @@ from understudy.losses import TupleContrastive
 from understudy.training import run as run_module
 from understudy.training.assemble import assemble
 from understudy.training.directory.results import read_run
+from understudy.training.guard import NotFinite
 from understudy.training.objective.terms import SupervisedTerm
 from understudy.training.progress import Reporter
 from understudy.training.run import execute
@@ -99,17 +100,19 @@ def test_batches_are_tuples_mined_with_the_student_as_it_is(paired: Path) -> Non
 
 
 class _Asking:
-    """Takes the place of `listening`: asks for a stop after some steps."""
+    """Stands for `listening`: a stop is asked for once so many steps are taken."""
 
-    def __init__(self, left: int) -> None:
-        self.left = left
-        self.patient = False
+    def __init__(self, at: int) -> None:
+        self.left = at
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing to put back."""
+        pass
+
+    def leave(self, outside: str | None) -> None:
+        pass
 
     @property
     def signal(self) -> str | None:
@@ -151,6 +154,14 @@ def test_the_end_of_a_run_mines_nothing(
     monkeypatch.setattr(Tuples, "refresh", refresh)
     execute(config(paired, steps=6), tmp_path / "run")
     assert epochs == [0, 1]
+
+
+def test_a_student_that_is_not_a_number_can_mine_nothing_and_says_so(paired: Path) -> None:
+    parts = assemble(config(paired), Workshop(), Reporter(quiet=True))
+    with torch.no_grad():
+        next(parts.task.student.parameters()).fill_(torch.nan)
+    with pytest.raises(NotFinite, match="the student's embeddings became NaN or infinite before an epoch"):
+        next(parts.batches(0))
 
 
 @pytest.mark.gpu

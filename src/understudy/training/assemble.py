@@ -23,6 +23,7 @@ from understudy.training.defaults import augmentation_for
 from understudy.training.degraded import student_sees
 from understudy.training.device import uses_bf16
 from understudy.training.directory.resuming import fingerprint
+from understudy.training.guard import NotFinite
 from understudy.training.measuring import measure
 from understudy.training.neighbourhoods import (
     learn_neighbourhoods,
@@ -178,7 +179,7 @@ def assemble(
     def embed(rows: np.ndarray) -> torch.Tensor:
         looking = Describing(sees=student_sees(config))
         size = config.evaluation.batch_size
-        return embed_together(plan.student, pixels, rows, batch_size=size, describing=looking)
+        return _finite(embed_together(plan.student, pixels, rows, batch_size=size, describing=looking))
 
     def before_epoch(epoch: int) -> None:
         if isinstance(sampler, Tuples):
@@ -220,6 +221,13 @@ def assemble(
         plan.final_split,
         scope.questions,
     )
+
+
+def _finite(vectors: torch.Tensor) -> torch.Tensor:
+    """What negatives are told apart by; the guard looks at its interval, perhaps after this."""
+    if not vectors.isfinite().all():
+        raise NotFinite("the student's embeddings became NaN or infinite before an epoch began")
+    return vectors
 
 
 def _without_bias(weight: torch.Tensor) -> nn.Linear:

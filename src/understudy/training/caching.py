@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from understudy.data.batches import Batch
+from understudy.data.samplers.base import share
 from understudy.models.outputs import Outputs
 from understudy.training.task import Task
 
@@ -93,8 +94,8 @@ def local_statistics(module: nn.Module) -> list[Tensor]:
 
 
 def _split(rows: int, pieces: int) -> list[slice]:
-    size = -(-rows // pieces)
-    return [slice(start, min(rows, start + size)) for start in range(0, rows, size)]
+    """Pieces that differ by one row at most: a single row at the end has no statistics of its own."""
+    return [slice(*share(rows, piece, pieces)) for piece in range(min(pieces, rows))]
 
 
 def _batch_statistics(module: nn.Module) -> list[tuple[Tensor, Tensor]]:

@@ -11,6 +11,8 @@ from understudy.config import OptimConfig, ScheduleConfig
 from understudy.training.schedule import warmup_cosine, warmup_step
 from understudy.training.task import Task
 
+_BY_DEVICE = {"capturable", "fused", "foreach"}
+
 
 def build_optimiser(task: Task, config: OptimConfig) -> torch.optim.Optimizer:
     """The optimiser of a task.
@@ -57,11 +59,20 @@ def set_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Goes back to a state that was saved, wherever its tensors were loaded to."""
-    optimiser.load_state_dict(state)
-    for group in optimiser.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"] = group["lr"].to(group["params"][0].device)
+    """Goes back to a state that was saved, on whatever device that was.
+
+    How an optimiser computes belongs to the device that it was built for: a rate that became a number, as it
+    is on a CPU, would stay in a recorded step what it was when that was recorded.
+    """
+    built = [dict(group) for group in optimiser.param_groups]
+    saved = [
+        {**group, **{key: own[key] for key in _BY_DEVICE & own.keys()}}
+        for group, own in zip(state["param_groups"], built, strict=True)
+    ]
+    optimiser.load_state_dict({**state, "param_groups": saved})
+    for group, own in zip(optimiser.param_groups, built, strict=True):
+        rate = float(group["lr"])
+        group["lr"] = own["lr"].fill_(rate) if isinstance(own["lr"], Tensor) else rate
 
 
 def rate_factor(config: ScheduleConfig, step: int, steps: int) -> float:

@@ -113,6 +113,7 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
             f"batches of {sampler.batch_size} images cannot be shared by {distributed.world()} processes: "
             "raise sampler.batch_size, or start fewer"
         )
+    _refuse_single_images(sampler.batch_size // distributed.world() // config.accumulate, student)
     if neighbouring(sampler):
         teacher_of_neighbourhoods(config)  # refuses now what would fail after decoding
     terms, classifier = build_terms(config, supervised, student, teachers, classes, sampler.batch_size)
@@ -148,6 +149,15 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
         figures=figures[final],
         splits=tuple(sorted(splits)),
     )
+
+
+def _refuse_single_images(smallest: int, student: Embedder) -> None:
+    """Refuses pieces of a batch, or shares, of which the student's neck could have no statistics."""
+    if smallest <= 1 and student.config.neck == "bn":
+        raise UserError(
+            "student.neck 'bn' normalises embeddings by the batch, and a process would see them one by one: "
+            "raise sampler.batch_size, lower accumulate, start fewer processes, or leave the neck out"
+        )
 
 
 def _training_labels(

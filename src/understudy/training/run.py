@@ -78,10 +78,10 @@ def _execute(config: RunConfig, out: Path, resume: bool, workshop: Workshop, rep
     if finished is not None:
         return finished
     with working_on(find_device(config.device)), reporter, listening() as stop:
-        stop.patient = False
+        stop.leave("before the first step")
         claiming = Claim(config, out, fresh)
         parts = assemble(config, workshop, reporter, out=out, claim=claiming)
-        stop.patient = True
+        stop.leave(None)
         claiming()  # only now, so that a mistake leaves nothing behind
         records = Records(config, parts, out, reporter, started=started)
         loop = _loop(config, parts, records, reporter)
@@ -103,6 +103,7 @@ def _execute(config: RunConfig, out: Path, resume: bool, workshop: Workshop, rep
         except NotFinite as error:
             cure = "lower optim.lr or set optim.clip; the last good checkpoint is in "
             raise Diverged(str(error), f"{cure}{str(out / 'checkpoints')!r}") from None
+        stop.leave("after the last step, before the figures were written")
         return _finish(config, parts, records, out)
 
 

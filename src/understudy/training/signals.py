@@ -20,16 +20,35 @@ class StopRequest:
 
     Attributes:
         signal: By which signal, or None.
-        patient: Whether there is a step under way to wait for; otherwise a signal raises `Stopped` at once.
+        outside: Where the run is when there is no step under way to wait for, so that a signal raises
+            `Stopped` at once; None: there is one.
     """
 
     def __init__(self) -> None:
         self.signal: str | None = None
-        self.patient = True
+        self.outside: str | None = None
 
     def ask(self, name: str) -> None:
-        """Asks for a stop after the step under way."""
+        """Asks for a stop after the step under way.
+
+        Raises:
+            Stopped: There is none.
+        """
         self.signal = name
+        self.leave(self.outside)
+
+    def leave(self, outside: str | None) -> None:
+        """Says where the run is from now on.
+
+        Args:
+            outside: See the attribute.
+
+        Raises:
+            Stopped: It is outside its steps, and somebody has asked already.
+        """
+        self.outside = outside
+        if outside is not None and self.signal is not None:
+            raise Stopped(f"stopped by {self.signal} {outside}")
 
 
 @contextlib.contextmanager
@@ -53,8 +72,6 @@ def listening() -> Iterator[StopRequest]:
         return
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if not request.patient:
-            raise Stopped(f"stopped by {signal.Signals(number).name} before the first step")
         if request.signal is not None and number == signal.SIGINT and distributed.world() == 1:
             raise KeyboardInterrupt
         request.ask(signal.Signals(number).name)
