@@ -11,10 +11,12 @@ import argparse
 import inspect
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 import understudy.losses as package
 from understudy.losses import LOSSES, build_loss, default_weight
+from understudy.losses.pml import unsuitable
 from understudy.losses.registry import LossEntry
 
 HERE = Path(__file__).parent
@@ -54,8 +56,7 @@ and [worse with β = 1](typefaces.md#must-α-be-tuned).
 SUPERVISED = """
 ## On labels
 
-Rows without a label (a negative one) take no part. Every other class of pytorch-metric-learning works as
-`pml:CLASS`.
+{rows}
 
 | name | what it does | on | default weight |
 |---|---|---|--:|
@@ -66,7 +67,7 @@ def page() -> str:
     """The whole page."""
     distillation = "".join(_distillation(name, e) for name, e in LOSSES.items() if not e.supervised)
     supervised = "".join(_supervised(name, e) for name, e in LOSSES.items() if e.supervised)
-    text = HEAD + DISTILLATION + distillation + ALPHA + SUPERVISED + supervised
+    text = HEAD + DISTILLATION + distillation + ALPHA + _on_labels() + supervised
     for device, title in (("cuda", "What they cost on a GPU"), ("cpu", "What they cost on a processor")):
         file = RESULTS / f"losses-{device}.md"
         if file.exists():
@@ -76,6 +77,16 @@ def page() -> str:
             )
             text += "\n"
     return text
+
+
+def _on_labels() -> str:
+    """The head of the losses on labels, with what of pytorch-metric-learning cannot be used."""
+    *others, last = (f"`{name}` ({why})" for name, why in unsuitable().items())
+    text = (
+        "Rows without a label (a negative one) take no part. Every other class of pytorch-metric-learning "
+        f"works as `pml:CLASS`, except {', '.join(others)} and {last}."
+    )
+    return SUPERVISED.format(rows=textwrap.fill(text, 110))
 
 
 def _distillation(name: str, entry: LossEntry) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from understudy.losses._building import accepted_arguments, construct
@@ -29,14 +29,80 @@ def build(name: str, args: dict[str, Any] | None = None) -> PmlLoss:
 @pytest.mark.parametrize("name", pml_names())
 def test_every_loss_of_the_library_trains(name: str) -> None:
     torch.manual_seed(0)
-    loss, x = build(name), embedding()
-    value = loss(x, LABELS)
-    assert value.shape == ()
-    assert value.isfinite()
-    gradients = torch.autograd.grad(value, [x, *loss.parameters()], allow_unused=True)
-    assert all(g is not None and g.isfinite().all() for g in gradients)
-    assert gradients[0].abs().max() > 0
+    loss = build(name)
+    for _ in range(2):  # what a loss keeps of a step must not break the next
+        x = embedding()
+        value = loss(x, LABELS)
+        assert value.shape == ()
+        assert value.isfinite()
+        gradients = torch.autograd.grad(value, [x, *loss.parameters()], allow_unused=True)
+        assert all(g is not None and g.isfinite().all() for g in gradients)
+        assert gradients[0].abs().max() > 0
     assert not loss.capturable
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # the library's own
+@pytest.mark.parametrize("name", pml_names())
+def test_rows_without_a_pair_give_a_number(name: str) -> None:
+    torch.manual_seed(0)
+    x = embedding(4)
+    value = build(name)(x, torch.arange(4))
+    assert value.isfinite()
+    assert torch.autograd.grad(value, x)[0].isfinite().all()
+
+
+DRAWING: list[tuple[str, dict[str, Any]]] = [
+    ("pml:TripletMarginLoss", {"margin": 0.3, "triplets_per_anchor": 1}),
+    ("pml:TripletMarginLoss", {"margin": 0.3, "miner": "DistanceWeightedMiner"}),
+    ("pml:ContrastiveLoss", {"miner": {"name": "UniformHistogramMiner", "args": {"pos_per_bin": 1}}}),
+]
+
+
+@pytest.mark.parametrize(("name", "args"), DRAWING)
+def test_draws_are_those_of_the_generator(name: str, args: dict[str, Any]) -> None:
+    loss, x = build(name, args), embedding()
+
+    def value(seed: int) -> float:
+        number: float = loss(x, LABELS, torch.Generator().manual_seed(seed)).item()
+        return number
+
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    one = value(0)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert value(0) == one
+    assert len({value(seed) for seed in range(8)}) > 1
+    assert len({loss(x, LABELS).item() for _ in range(8)}) > 1
+
+
+def test_a_generator_goes_on_from_call_to_call() -> None:
+    loss, x, generator = build(*DRAWING[0]), embedding(), torch.Generator().manual_seed(0)
+    assert len({loss(x, LABELS, generator).item() for _ in range(8)}) > 1
+
+
+@pytest.mark.parametrize("calls", [1, 3])  # of 12 rows into a memory of 30: partly full, and once round it
+def test_a_memory_goes_on_where_its_state_was_saved(calls: int) -> None:
+    loss, resumed = (
+        build("pml:CrossBatchMemory", {"loss": "ContrastiveLoss", "memory_size": 30}) for _ in range(2)
+    )
+
+    def value(loss: PmlLoss, seed: int) -> Tensor:
+        x = F.normalize(torch.randn(12, 6, generator=torch.Generator().manual_seed(seed)), dim=1)
+        number: Tensor = loss(x, LABELS)
+        return number
+
+    for seed in range(calls):
+        value(loss, seed)
+    state = nn.ModuleList([loss]).state_dict()
+    assert all(isinstance(entry, Tensor) for entry in state.values())
+    nn.ModuleList([resumed]).load_state_dict(state)
+    for seed in range(10, 13):
+        assert torch.equal(value(resumed, seed), value(loss, seed))
+
+
+def test_a_loss_without_a_memory_keeps_no_state_of_one() -> None:
+    assert not build("pml:ContrastiveLoss").state_dict()
 
 
 @pytest.mark.parametrize("name", ["pml:ContrastiveLoss", "pml:ProxyAnchorLoss", "pml:MultiSimilarityLoss"])
@@ -124,6 +190,12 @@ def test_half_precision_computes_in_float32() -> None:
             {},
             LookupError,
             "no loss named 'pml:AnglarLoss': did you mean 'pml:AngularLoss'?",
+        ),
+        (
+            "pml:DynamicSoftMarginLoss",
+            {},
+            LookupError,
+            "cannot be used here: it keeps the graph of the step before",
         ),
         ("pml:VICRegLoss", {}, LookupError, "'pml:VICRegLoss' cannot be used here: it needs a second view"),
         (

@@ -56,7 +56,7 @@ def _start(rank: int, world: int, work: Callable[[int, int, Path], None], folder
 
 
 def terms() -> dict[str, Term]:
-    """One term for every registered loss that runs on embeddings."""
+    """One term for every registered loss that runs on embeddings, and one of another library that draws."""
     built: dict[str, Term] = {}
     for name, entry in LOSSES.items():
         torch.manual_seed(3)
@@ -67,6 +67,9 @@ def terms() -> dict[str, Term]:
         elif entry.supervised and entry.inputs == ("embedding", "labels"):
             loss = build_loss(name, {}, num_classes=CLASSES, dim=DIM)
             built[name] = SupervisedTerm(name, loss, "embedding", 1.0)
+    torch.manual_seed(3)
+    name, args = "pml:TripletMarginLoss", {"triplets_per_anchor": 1}  # drawn by the library
+    built[name] = SupervisedTerm(name, build_loss(name, args), "embedding", 1.0)
     return built | nested_terms()
 
 
@@ -108,8 +111,7 @@ def value_and_gradient(term: Term, rank: int, world: int) -> tuple[Tensor, Tenso
 
     The value, the gradient of the rows and that of the term's own parameters.
     """
-    entry = LOSSES[term.name]
-    student, teacher, labels = batch(entry.equal_dims)
+    student, teacher, labels = batch(term.name in LOSSES and LOSSES[term.name].equal_dims)
     start = sum(COUNTS[world][:rank])
     mine = slice(start, start + COUNTS[world][rank])
     leaf = student[mine].clone().requires_grad_()
@@ -123,7 +125,9 @@ def value_and_gradient(term: Term, rank: int, world: int) -> tuple[Tensor, Tenso
 
 def _every_loss(rank: int, world: int, folder: Path) -> None:
     results: dict[str, Any] = {}
-    for name, term in terms().items():
+    built = terms()
+    torch.manual_seed(rank)  # as in a run: what losses draw must not come from there
+    for name, term in built.items():
         results[name] = value_and_gradient(term, rank, world)
     torch.save(results, folder / f"{rank}.pt")
 

@@ -137,10 +137,12 @@ def test_a_stopped_and_resumed_run_ends_at_the_same_bits(
     keep: str,
 ) -> None:
     losses = ["similarity_kl", {"name": "absolute_teacher", "weight": 0.1}]
+    drawing = {"name": "TripletMarginLoss", "args": {"margin": 0.3, "triplets_per_anchor": 1}}
+    memory = {"name": "pml:CrossBatchMemory", "args": {"loss": drawing, "memory_size": 40}}
     value = settings(
         teachers=teacher,
         **{**TAUGHT, "log_every": 1, "losses": losses, "evaluation": {"every": 2, "keep": keep}},
-        supervised=["multi_similarity", "cross_entropy"],
+        supervised=["multi_similarity", "cross_entropy", memory],
     )
     one = execute(config(value), tmp_path / "one")
     with monkeypatch.context() as patch:

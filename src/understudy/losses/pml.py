@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from understudy.losses._building import accepted_arguments, construct, unknown
 from understudy.losses._checks import check_supervised
@@ -31,12 +32,15 @@ _ROOMS = {
 }
 # Classes that a batch of embeddings and labels cannot serve.
 _UNSUITABLE = {
+    "DynamicSoftMarginLoss": "it keeps the graph of the step before",
     "ManifoldLoss": "it takes no labels",
     "MultipleLosses": "list the losses one by one instead",
     "SelfSupervisedLoss": "it needs a second view of each image instead of labels",
     "VICRegLoss": "it needs a second view of each image instead of labels",
 }
 _ABSTRACT = ("Base", "Generic")
+# Classes whose value is a mean over the rows that have another of their class: NaN where no row has.
+_OF_PAIRS = ("NCALoss",)
 
 
 class PmlLoss(nn.Module):
@@ -48,10 +52,17 @@ class PmlLoss(nn.Module):
     Rows with a negative label are dropped by boolean indexing, whose shapes depend on values: unlike the
     losses of this package, these cannot be captured in a CUDA graph.
 
+    What the library draws at random, it draws from torch's global generators; with a ``generator`` these are
+    seeded from it for the call and put back after it.
+
     Args:
         name: What the user called it, for messages.
         loss: The library's loss.
         miner: The library's miner, which chooses the pairs or triplets; None for all.
+
+    Attributes:
+        filled: (memories, 2) int64, the ``queue_idx`` and ``has_been_filled`` of each of the loss's memories:
+            the library keeps the rows of a memory in its state and forgets how many of them there are.
 
     Example:
         >>> from pytorch_metric_learning import losses
@@ -63,30 +74,71 @@ class PmlLoss(nn.Module):
 
     inputs: ClassVar[tuple[str, ...]] = ("embedding", "labels")
     capturable: ClassVar[bool] = False
+    random: ClassVar[bool] = True
+    filled: Tensor
 
     def __init__(self, name: str, loss: nn.Module, miner: nn.Module | None = None) -> None:
         super().__init__()
         self.name = name
         self.loss = loss
         self.miner = miner
+        if self._memories():  # a loss without any keeps the state that it has had in older checkpoints
+            self.register_buffer("filled", torch.zeros(len(self._memories()), 2, dtype=torch.int64))
+            self.register_load_state_dict_post_hook(_recall)  # type: ignore[no-untyped-call]
 
-    def forward(self, embedding: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, embedding: Tensor, labels: Tensor, generator: Generator | None = None) -> Tensor:
         """The loss of the labelled rows; zero, with a graph, without any.
 
         Args:
             embedding: (n, d), raised to float32 at least.
             labels: (n,) int64; negative means unlabelled.
+            generator: The source of randomness; None for torch's global generators.
         """
         embedding = check_supervised(self.name, embedding, labels)
         labelled = labels >= 0
         rows, classes = embedding[labelled], labels[labelled]
-        if not len(rows):
+        of_pairs = type(self.loss).__name__ in _OF_PAIRS
+        if not len(rows) or (of_pairs and classes.bincount().max() == 1):
             return embedding.sum() * 0
-        with torch.autocast(embedding.device.type, enabled=False):
+        with torch.autocast(embedding.device.type, enabled=False), _seeded(generator, rows.device):
             mined = (self.miner(rows, classes),) if self.miner is not None else ()
             value: Tensor = self.loss(rows, classes, *mined)
+        for place, memory in enumerate(self._memories()):
+            self.filled[place] = self.filled.new_tensor([memory.queue_idx, memory.has_been_filled])
         # Some losses answer a batch without pairs with a number that has no graph.
         return value.sum() + rows.sum() * 0
+
+    def _memories(self) -> list[Any]:
+        """The modules that keep rows of the batches before."""
+        return [module for module in self.modules() if hasattr(module, "queue_idx")]
+
+
+def _recall(loss: PmlLoss, _: object) -> None:
+    """Tells the memories how full they are, once their rows are loaded."""
+    for memory, (index, full) in zip(loss._memories(), loss.filled.tolist(), strict=True):  # noqa: SLF001
+        memory.queue_idx, memory.has_been_filled = index, bool(full)
+
+
+@contextlib.contextmanager
+def _seeded(generator: Generator | None, device: torch.device) -> Iterator[None]:
+    """Lets torch's global generators, of the processor and of the device, draw what a generator says."""
+    if generator is None:
+        yield
+        return
+    seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device).item()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(int(seed))
+        yield
+
+
+def unsuitable() -> dict[str, str]:
+    """The losses of the library that :func:`build_pml` refuses, by name, and why.
+
+    Example:
+        >>> unsuitable()["pml:ManifoldLoss"]
+        'it takes no labels'
+    """
+    return {PREFIX + name: why for name, why in sorted(_UNSUITABLE.items())}
 
 
 def pml_names() -> list[str]:
