@@ -65,5 +65,5 @@ def test_wrong_galleries_are_refused(gallery: Tensor, message: str) -> None:
 
 
 def test_bad_settings_are_refused_at_construction() -> None:
-    with pytest.raises(ValueError, match="contextual_similarity needs a neighbours above 0, got 0"):
+    with pytest.raises(ValueError, match="needs neighbours as a whole number of at least 2, got 0"):
         ContextualSimilarity(neighbours=0)

@@ -288,7 +288,11 @@ def test_errors() -> None:
         soft_darkrank(student[:2], teacher[:2])
     with pytest.raises(ValueError, match="'auto', 'exact' or 'sampled', got 'all'"):
         SoftDarkRank(method="all")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="num_samples above 0"):
+    many = torch.eye(26)
+    with pytest.raises(ValueError, match=r"at most 24 items, .* got 25: set list_length, or method to 's"):
+        soft_darkrank(many, many, method="exact")
+    soft_darkrank(many, many)
+    with pytest.raises(ValueError, match="num_samples as a whole number of at least 1"):
         SoftDarkRank(num_samples=0)
     with pytest.raises(ValueError, match="list_length of at least 2"):
         SoftDarkRank(list_length=1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from understudy.losses.plackett_luce_exact import exact_fits, plackett_luce_kl
+from understudy.losses.plackett_luce_exact import check_exact, exact_fits, plackett_luce_kl
 
 
 def by_enumeration(a: Tensor, b: Tensor) -> Tensor:
@@ -138,6 +138,14 @@ def test_which_lists_fit_the_stated_memory() -> None:
     assert exact_fits(20)
     assert not exact_fits(21)
     assert exact_fits(21, memory=2**27)
+    check_exact(24)  # 0.63 GiB a query
+
+
+def test_a_list_beyond_all_memory_is_one_sentence() -> None:
+    for items in (25, 60):
+        scores = torch.zeros(1, items)
+        with pytest.raises(ValueError, match=rf"at most 24 .* got {items}: set list_length, or method to"):
+            plackett_luce_kl(scores, scores)
 
 
 def test_teacher_gets_no_gradient_and_tails_go_together() -> None:

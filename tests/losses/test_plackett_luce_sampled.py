@@ -125,7 +125,10 @@ def test_sharp_scores_in_float32() -> None:
 
 def test_errors() -> None:
     a, b = pair()
-    with pytest.raises(ValueError, match="at least one draw"):
+    with pytest.raises(ValueError, match="needs num_samples as a whole number of at least 1"):
         plackett_luce_kl_sampled(a, b, 0)
     with pytest.raises(ValueError, match="tails go together"):
         plackett_luce_kl_sampled(a, b, student_tail=torch.zeros(3))
+    for one in ({"rows": torch.arange(len(a))}, {"num_rows": 9}):
+        with pytest.raises(ValueError, match="give both rows and num_rows, or neither"):
+            plackett_luce_kl_sampled(a, b, **one)

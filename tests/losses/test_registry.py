@@ -78,8 +78,8 @@ def test_the_inner_loss_of_interpolated(
         (
             "rkd_angle",
             {"delta": "wide"},
-            TypeError,
-            "the loss 'rkd_angle' cannot be built from {'delta': 'wide'}",
+            ValueError,
+            "rkd_angle needs a delta above 0, got 'wide'",
         ),
         (
             "similarity_kl",

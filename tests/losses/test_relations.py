@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import math
+import re
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +16,9 @@ from understudy.losses._relations import (
     distance_rows,
     mean_over_candidates,
     product,
+    require_number,
     require_positive,
+    require_whole,
     unit,
 )
 
@@ -74,11 +79,37 @@ def test_products_keep_their_digits_under_autocast() -> None:
     torch.testing.assert_close(values.double(), exact, rtol=6e-8, atol=0)
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
-def test_require_positive(value: float) -> None:
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, -math.inf, True, "1", None])
+def test_require_positive(value: Any) -> None:
     require_positive("pkt", tau=1e-9)
-    with pytest.raises(ValueError, match="pkt needs a tau above 0"):
+    numbers: list[Any] = [np.float32(2), np.int64(1)]
+    require_positive("pkt", tau=numbers[0], other=numbers[1])
+    with pytest.raises(ValueError, match=rf"pkt needs a tau above 0, got {re.escape(repr(value))}$"):
         require_positive("pkt", other=1.0, tau=value)
+
+
+def test_infinity_is_refused_unless_it_means_something() -> None:
+    with pytest.raises(ValueError, match="pkt needs a finite tau, got inf"):
+        require_positive("pkt", tau=math.inf)
+    require_positive("pkt", finite=False, tau=math.inf)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, True, "1", None])
+def test_require_number(value: Any) -> None:
+    require_number("pkt", tau=-1.5, other=0)
+    require_number("pkt", minimum=0, tau=0)
+    with pytest.raises(ValueError, match="pkt needs a tau that is a finite number, got"):
+        require_number("pkt", other=1.0, tau=value)
+    with pytest.raises(ValueError, match="pkt needs a tau of at least 0, got -1"):
+        require_number("pkt", minimum=0, tau=-1)
+
+
+@pytest.mark.parametrize("value", [1, 0, -3, 2.5, 4.0, math.inf, math.nan, True, "4", None])
+def test_require_whole(value: Any) -> None:
+    require_whole("pkt", minimum=2, k=2)
+    require_whole("pkt", k=np.int32(1))
+    with pytest.raises(ValueError, match="pkt needs k as a whole number of at least 2, got"):
+        require_whole("pkt", minimum=2, other=3, k=value)
 
 
 def test_the_base_class_asks_for_an_equation() -> None:

@@ -60,3 +60,8 @@ def test_before_the_delay_pooled_features_count_for_nothing(active: float | Tens
 def test_needs_an_auxiliary_embedding() -> None:
     with pytest.raises(ValueError, match="s2sd needs at least one auxiliary embedding"):
         s2sd(unit(5, 4), [])
+
+
+def test_a_negative_weight_is_refused() -> None:
+    with pytest.raises(ValueError, match="s2sd needs a gamma of at least 0, got -1"):
+        s2sd(unit(4, 6), [unit(4, 8)], gamma=-1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Integral, Real
 from typing import ClassVar
 
 import torch
@@ -141,8 +143,32 @@ def cosine_rows(x: Tensor, queries: Tensor | None) -> Tensor:
     return product(select(units, queries), units)
 
 
-def require_positive(name: str, **values: float) -> None:
+def require_number(name: str, minimum: float = -math.inf, **values: float) -> None:
+    """Checks settings that are finite numbers.
+
+    Raises:
+        ValueError: In one sentence, naming the loss and the setting.
+
+    Example:
+        >>> require_number("lmnn", margin="0.9")
+        Traceback (most recent call last):
+        ...
+        ValueError: lmnn needs a margin that is a finite number, got '0.9'
+    """
+    for key, value in values.items():
+        if not _is_number(value) or not math.isfinite(value):
+            raise ValueError(f"{name} needs a {key} that is a finite number, got {value!r}")
+        if value < minimum:
+            raise ValueError(f"{name} needs a {key} of at least {minimum}, got {value}")
+
+
+def require_positive(name: str, *, finite: bool = True, **values: float) -> None:
     """Checks settings that only make sense above zero.
+
+    Args:
+        name: The loss's name, for the message.
+        finite: Whether infinity is refused.
+        **values: The settings.
 
     Raises:
         ValueError: In one sentence, naming the loss and the setting.
@@ -154,5 +180,28 @@ def require_positive(name: str, **values: float) -> None:
         ValueError: similarity_kl needs a temperature above 0, got 0.0
     """
     for key, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name} needs a {key} above 0, got {value}")
+        if not _is_number(value) or not value > 0:
+            raise ValueError(f"{name} needs a {key} above 0, got {value!r}")
+        if finite and math.isinf(value):
+            raise ValueError(f"{name} needs a finite {key}, got {value}")
+
+
+def require_whole(name: str, minimum: int = 1, **values: object) -> None:
+    """Checks settings that count something.
+
+    Raises:
+        ValueError: In one sentence, naming the loss and the setting.
+
+    Example:
+        >>> require_whole("contextual_similarity", minimum=2, neighbours=2.5)
+        Traceback (most recent call last):
+        ...
+        ValueError: contextual_similarity needs neighbours as a whole number of at least 2, got 2.5
+    """
+    for key, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
+            raise ValueError(f"{name} needs {key} as a whole number of at least {minimum}, got {value!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

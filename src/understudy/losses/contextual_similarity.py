@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Generator, Tensor, nn
 
 from understudy.losses._checks import check_queries, check_relational
-from understudy.losses._relations import product, require_positive, select, unit
+from understudy.losses._relations import product, require_positive, require_whole, select, unit
 
 
 def contextual_similarity(
@@ -42,12 +42,12 @@ def contextual_similarity(
         queries: Rows that ask; None for all.
         gallery: (m, d) teacher vectors, for example of all training images; None for the batch's own, in
             which each image is its own nearest neighbour.
-        neighbours: K; the whole gallery when it is smaller.
+        neighbours: K, at least 2; the whole gallery when it is smaller.
         temperature: τ of the student.
         teacher_temperature: τ_T.
 
     Raises:
-        ValueError: On wrong shapes, unequal dimensions, fewer than 2 candidates, or settings of 0 or less.
+        ValueError: On wrong shapes, unequal dimensions, fewer than 2 candidates, or settings out of range.
 
     Example:
         >>> import torch
@@ -57,12 +57,7 @@ def contextual_similarity(
         >>> contextual_similarity(teacher.flip(0), teacher, temperature=1.0, teacher_temperature=1.0)
         tensor(0.4621)
     """
-    require_positive(
-        "contextual_similarity",
-        neighbours=neighbours,
-        temperature=temperature,
-        teacher_temperature=teacher_temperature,
-    )
+    _check_settings(neighbours, temperature, teacher_temperature)
     minimum = 2 if gallery is None else 1
     student, teacher = check_relational(
         "contextual_similarity", student, teacher, minimum=minimum, equal_dims=True
@@ -77,6 +72,14 @@ def contextual_similarity(
     q = (offered / temperature).log_softmax(1)
     p = (wanted / teacher_temperature).log_softmax(1)
     return (p.exp() * (p - q)).sum(1).mean()
+
+
+def _check_settings(neighbours: int, temperature: float, teacher_temperature: float) -> None:
+    # A list of one has the probability 1 whatever the student says.
+    require_whole("contextual_similarity", minimum=2, neighbours=neighbours)
+    require_positive(
+        "contextual_similarity", temperature=temperature, teacher_temperature=teacher_temperature
+    )
 
 
 def _check_gallery(gallery: Tensor, student: Tensor) -> None:
@@ -116,12 +119,7 @@ class ContextualSimilarity(nn.Module):
         self, neighbours: int = 256, temperature: float = 1.0, teacher_temperature: float = 0.01
     ) -> None:
         super().__init__()
-        require_positive(
-            "contextual_similarity",
-            neighbours=neighbours,
-            temperature=temperature,
-            teacher_temperature=teacher_temperature,
-        )
+        _check_settings(neighbours, temperature, teacher_temperature)
         self.neighbours = neighbours
         self.temperature = temperature
         self.teacher_temperature = teacher_temperature

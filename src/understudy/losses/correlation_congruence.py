@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from understudy.losses._checks import check_queries, check_relational
-from understudy.losses._relations import RelationalLoss, candidates, cosine_rows, require_positive
+from understudy.losses._relations import (
+    RelationalLoss,
+    candidates,
+    cosine_rows,
+    require_positive,
+    require_whole,
+)
 
 
 def correlation_congruence(
@@ -61,7 +67,7 @@ def correlation_congruence(
 def _check_settings(gamma: float, order: int | None) -> None:
     require_positive("correlation_congruence", gamma=gamma)
     if order is not None:
-        require_positive("correlation_congruence", order=order)
+        require_whole("correlation_congruence", order=order)
 
 
 def _kernel(cosines: Tensor, gamma: float, order: int | None) -> Tensor:

@@ -13,7 +13,7 @@ from understudy.losses._ranked_lists import (
     check_list,
     ranked_lists,
 )
-from understudy.losses._relations import RelationalLoss, require_positive
+from understudy.losses._relations import RelationalLoss, require_positive, require_whole
 from understudy.losses.darkrank_alpha import (
     TARGET_ENTROPY,
     Alpha,
@@ -22,7 +22,7 @@ from understudy.losses.darkrank_alpha import (
     check_alpha,
 )
 from understudy.losses.darkrank_score import darkrank_score
-from understudy.losses.plackett_luce_exact import exact_fits, plackett_luce_kl
+from understudy.losses.plackett_luce_exact import check_exact, exact_fits, plackett_luce_kl
 from understudy.losses.plackett_luce_sampled import plackett_luce_kl_sampled
 
 Method = Literal["auto", "exact", "sampled"]
@@ -58,7 +58,8 @@ def soft_darkrank(
 
     Exact costs n·2^n a query for a list of n and has 40·2^n bytes at work, in blocks of queries of at most
     256 MiB. ``auto`` is exact up to n = 20, where a query's tables take 40 MiB, and samples longer lists, at
-    n·log n a draw. An exact step is cheap up to about n = 16.
+    n·log n a draw. An exact step is cheap up to about n = 16, and refused above 24, where a query would take
+    more than 1 GiB.
 
     Args:
         student: (n, dS) embeddings.
@@ -120,7 +121,7 @@ def soft_darkrank(
             num_samples,
             generator=generator,
             rows=queries,
-            num_rows=len(student),
+            num_rows=None if queries is None else len(student),
             teacher_tail=tail_a,
             student_tail=tail_b,
         ).mean()
@@ -128,10 +129,15 @@ def soft_darkrank(
 
 
 def _check(beta: float, list_length: int | None, method: str, num_samples: int, *, tail: bool) -> None:
-    require_positive("soft_darkrank", beta=beta, num_samples=num_samples)
+    require_positive("soft_darkrank", beta=beta)
+    require_whole("soft_darkrank", num_samples=num_samples)
     check_list("soft_darkrank", list_length, tail=tail)
+    if list_length is not None:
+        require_whole("soft_darkrank", list_length=list_length)
     if method not in get_args(Method):
         raise ValueError(f"soft_darkrank needs a method of 'auto', 'exact' or 'sampled', got {method!r}")
+    if method == "exact" and list_length is not None:
+        check_exact(list_length)
 
 
 class SoftDarkRank(RelationalLoss):

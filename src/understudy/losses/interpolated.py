@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from typing import ClassVar, Literal, get_args
 
@@ -153,7 +154,8 @@ class Interpolated(nn.Module):
             informative relation. The inner loss must take ``exclude``.
 
     Raises:
-        ValueError: On an unknown setting, or an inner loss that is not on embeddings or cannot exclude.
+        ValueError: On an unknown setting, or an inner loss that is not on embeddings, cannot exclude, or
+            chooses who asks where ``anchors`` does.
 
     Example:
         >>> from understudy.losses import RelativeTeacher
@@ -187,6 +189,11 @@ class Interpolated(nn.Module):
         if exclude_parents and "exclude" not in inspect.signature(loss.forward).parameters:
             raise ValueError(
                 f"interpolated cannot exclude parents from {inner}: set exclude_parents to false"
+            )
+        if anchors == "original" and getattr(loss, "queries", "all") != "all":
+            raise ValueError(
+                f"interpolated with anchors='original' lets all original rows ask, and {inner} is set to "
+                f"queries={loss.queries!r}: set queries to 'all', or anchors to 'all'"
             )
         self.loss = loss
         self.mixes = mixes
@@ -289,7 +296,7 @@ def _beta(coefficient: Coefficient) -> float | None:
         return None
     if not isinstance(coefficient, str) and len(coefficient) == 2 and coefficient[0] == "beta":
         a = coefficient[1]
-        if isinstance(a, (int, float)) and a > 0:
+        if isinstance(a, (int, float)) and 0 < a < math.inf:
             return float(a)
     raise ValueError(
         f"interpolated needs a coefficient of 'uniform' or ('beta', a) with a above 0, got {coefficient!r}"

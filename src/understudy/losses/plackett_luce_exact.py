@@ -19,6 +19,7 @@ from understudy.losses._first_derivative import first_derivative_only
 _BYTES_A_SUBSET = 40
 BLOCK_MEMORY = 2**28  # of the queries that are worked on at once
 QUERY_MEMORY = 2**26  # of one query, for a list to count as short enough
+LARGEST_QUERY_MEMORY = 2**30  # of one query, for a list that is to be exact at any price: 24 items
 # The logarithm of an empty sum, finite so that differences of two are.
 _NOTHING = -1e300
 
@@ -31,6 +32,26 @@ def exact_fits(items: int, memory: int = QUERY_MEMORY) -> bool:
         (True, False)
     """
     return memory >> items >= _BYTES_A_SUBSET
+
+
+def check_exact(items: int) -> None:
+    """Checks that the tables of one query over that many items are of a size to be thought of.
+
+    Raises:
+        ValueError: When they are not.
+
+    Example:
+        >>> check_exact(25)
+        Traceback (most recent call last):
+        ...
+        ValueError: the exact divergence is for lists of at most 24 items, ... got 25: ...
+    """
+    if not exact_fits(items, LARGEST_QUERY_MEMORY):
+        longest = (LARGEST_QUERY_MEMORY // _BYTES_A_SUBSET).bit_length() - 1
+        raise ValueError(
+            f"the exact divergence is for lists of at most {longest} items, whose tables take 40·2^n bytes a "
+            f"query, got {items}: set list_length, or method to 'sampled'"
+        )
 
 
 def plackett_luce_kl(
@@ -64,6 +85,10 @@ def plackett_luce_kl(
     Returns:
         (q,) divergences.
 
+    Raises:
+        ValueError: For lists of more than 24 items, of which one query takes more than 1 GiB; see
+            :data:`LARGEST_QUERY_MEMORY`.
+
     Example:
         >>> a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0]])
         >>> p = torch.sigmoid(torch.tensor(1.0))  # two items: one choice between them
@@ -72,6 +97,7 @@ def plackett_luce_kl(
     """
     if student.device.type == "mps":
         raise ValueError("the exact divergence needs float64, which mps lacks: use method='sampled'")
+    check_exact(student.shape[1])
     student = at_least_float32(student)
     teacher = teacher.detach().to(student.dtype)
     if (teacher_tail is None) != (student_tail is None):

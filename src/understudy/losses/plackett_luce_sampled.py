@@ -10,6 +10,7 @@ from torch import Tensor
 
 from understudy.losses._distances import at_least_float32, widest
 from understudy.losses._first_derivative import first_derivative_only
+from understudy.losses._relations import require_whole
 from understudy.losses.plackett_luce import expected_choices, remaining_logsumexp
 
 # Half a dozen float64 tables of draws × queries × items.
@@ -42,7 +43,7 @@ def plackett_luce_kl_sampled(
         generator: Source of the noise, on the scores' device.
         rows: (q,) numbers of these rows in a larger batch of ``num_rows``, whose noise is drawn whole: a
             process that computes a share of the rows then draws what one process would for them.
-        num_rows: See ``rows``.
+        num_rows: See ``rows``; both or neither.
         teacher_tail: (q,) logarithm of the summed exponentials of the scores outside the list, or None; see
             :func:`plackett_luce_kl`.
         student_tail: (q,) the same of the student; both or neither.
@@ -56,8 +57,9 @@ def plackett_luce_kl_sampled(
         >>> plackett_luce_kl_sampled(scores, scores, generator=generator)
         tensor([0.])
     """
-    if num_samples < 1:
-        raise ValueError(f"the sampled divergence needs at least one draw, got num_samples={num_samples}")
+    require_whole("the sampled divergence", num_samples=num_samples)
+    if (rows is None) != (num_rows is None):
+        raise ValueError("rows are numbered in a larger batch: give both rows and num_rows, or neither")
     if (teacher_tail is None) != (student_tail is None):
         raise ValueError("tails go together: give both teacher_tail and student_tail, or neither")
     student = at_least_float32(student)
@@ -79,7 +81,7 @@ def _noise(
     num_rows: int | None,
 ) -> Iterator[Tensor]:
     """Blocks (m, q, n) of Gumbel noise, of a size that does not depend on which rows are asked for."""
-    drawn = like.shape[0] if rows is None or num_rows is None else num_rows
+    drawn = like.shape[0] if num_rows is None else num_rows
     shape = (drawn, like.shape[1])
     block = max(1, DRAW_MEMORY // (_BYTES_A_DRAW * max(1, shape[0] * shape[1])))
     for start in range(0, num_samples, block):

@@ -211,7 +211,7 @@ class RKDDistance(RelationalLoss):
 
     def __init__(self, delta: float = 1.0) -> None:
         super().__init__()
-        require_positive("rkd_distance", delta=delta)
+        require_positive("rkd_distance", finite=False, delta=delta)
         self.delta = delta
 
     def relate(
@@ -238,7 +238,7 @@ class RKDAngle(RelationalLoss):
 
     def __init__(self, delta: float = 1.0) -> None:
         super().__init__()
-        require_positive("rkd_angle", delta=delta)
+        require_positive("rkd_angle", finite=False, delta=delta)
         self.delta = delta
 
     def relate(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from understudy.losses._relations import require_number
 from understudy.losses.similarity_kl import similarity_kl
 
 
@@ -44,7 +45,7 @@ def s2sd(
         gamma_pooled: γ_F.
 
     Raises:
-        ValueError: On wrong shapes or no auxiliary embedding.
+        ValueError: On wrong shapes, no auxiliary embedding, or settings out of range.
 
     Example:
         >>> import torch
@@ -54,6 +55,7 @@ def s2sd(
     """
     if not auxiliaries:
         raise ValueError("s2sd needs at least one auxiliary embedding, got none")
+    require_number("s2sd", minimum=0, gamma=gamma, gamma_pooled=gamma_pooled)
 
     def distil(target: Tensor) -> Tensor:
         return similarity_kl(base, target, temperature=temperature, include_self=True)

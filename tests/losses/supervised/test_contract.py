@@ -156,3 +156,15 @@ def test_compiles_without_breaks(name: str) -> None:
     found, expected = compiled(x, LABELS), loss(x, LABELS)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(torch.autograd.grad(found, x), torch.autograd.grad(expected, x))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [ProxyAnchor(4, 6), LSoftmax(4, 6), Margin(4), CrossEntropy()],
+    ids=lambda loss: type(loss).__name__,
+)
+def test_a_label_beyond_the_classes_is_an_error(loss: SupervisedLoss) -> None:
+    x = torch.randn(4, 6 if loss.inputs[0] != "logits" else 4)
+    loss(x, torch.tensor([0, 0, 3, 3]))
+    with pytest.raises(IndexError):
+        loss(x, torch.tensor([0, 0, 4, 4]))

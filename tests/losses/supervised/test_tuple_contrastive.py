@@ -64,5 +64,5 @@ def test_a_negative_on_the_query_counts_and_passes_no_gradient() -> None:
 def test_what_is_no_tuple_is_refused() -> None:
     with pytest.raises(ValueError, match=r"whole tuples of 7 rows \(a query, .*, 5 negatives\), got 8 rows"):
         tuple_contrastive(torch.zeros(8, 2), torch.zeros(8, dtype=torch.int64))
-    with pytest.raises(ValueError, match="at least 1 negative, got 0"):
+    with pytest.raises(ValueError, match="needs negatives as a whole number of at least 1, got 0"):
         TupleContrastive(negatives=0)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from understudy.losses._checks import check_supervised
 from understudy.losses._distances import pairwise_distances
+from understudy.losses._relations import require_number
 from understudy.losses.supervised._base import SupervisedLoss, masked_mean, mean_of_positive, pair_masks
 
 
@@ -78,6 +79,7 @@ class Contrastive(SupervisedLoss):
 
     def __init__(self, margin: float = 1.0, positive_margin: float = 0.0) -> None:
         super().__init__()
+        require_number("contrastive", margin=margin, positive_margin=positive_margin)
         self.margin = margin
         self.positive_margin = positive_margin
 
@@ -104,6 +106,7 @@ class Verification(SupervisedLoss):
 
     def __init__(self, margin: float = 0.9) -> None:
         super().__init__()
+        require_number("verification", margin=margin)
         self.margin = margin
 
     def compare(self, embedding: Tensor, labels: Tensor) -> Tensor:

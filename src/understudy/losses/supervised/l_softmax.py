@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from understudy.losses._checks import check_supervised
-from understudy.losses._relations import require_positive
+from understudy.losses._relations import require_number, require_positive, require_whole
 from understudy.losses.supervised._base import SupervisedLoss, masked_mean
 
 
@@ -40,7 +40,7 @@ def l_softmax(
         >>> l_softmax(x, torch.tensor([1]), weight)  # θ = π/2: ψ = −2 in place of 0
         tensor(3.0486)
     """
-    _check_margin(margin)
+    require_whole("l_softmax", margin=margin)
     raw = check_supervised("l_softmax", raw, labels)
     weight = weight.to(raw.dtype)
     own = labels.clamp_min(0).unsqueeze(1)
@@ -63,11 +63,6 @@ def _psi(cosine: Tensor, margin: int) -> Tensor:
     bounds = [math.cos(j * math.pi / margin) for j in range(1, margin)]
     k = torch.stack([cosine.detach() < bound for bound in bounds]).sum(0) if bounds else 0
     return (1 - 2 * (k % 2)) * multiple - 2 * k
-
-
-def _check_margin(margin: int) -> None:
-    if margin != int(margin) or margin < 1:
-        raise ValueError(f"l_softmax needs a whole margin of at least 1, got {margin}")
 
 
 class LSoftmax(SupervisedLoss):
@@ -104,9 +99,17 @@ class LSoftmax(SupervisedLoss):
         blend_minimum: float = 0.0,
     ) -> None:
         super().__init__()
-        require_positive("l_softmax", num_classes=num_classes, dim=dim, blend_decay=blend_decay)
-        _check_margin(margin)
-        self.margin = int(margin)
+        require_whole("l_softmax", num_classes=num_classes, dim=dim, margin=margin)
+        require_positive("l_softmax", blend_decay=blend_decay)
+        require_number("l_softmax", minimum=0, blend=blend, blend_minimum=blend_minimum)
+        if blend_decay > 1:
+            raise ValueError(f"l_softmax needs a blend_decay of at most 1, got {blend_decay}")
+        if blend_minimum > blend:
+            raise ValueError(
+                f"l_softmax needs a blend_minimum of at most blend, from which it falls, got {blend_minimum} "
+                f"and {blend}"
+            )
+        self.margin = margin
         self.blend = blend
         self.blend_decay = blend_decay
         self.blend_minimum = blend_minimum

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from understudy.losses._checks import check_supervised
 from understudy.losses._distances import pairwise_distances, widest
-from understudy.losses._relations import require_positive
+from understudy.losses._relations import require_positive, require_whole
 from understudy.losses.supervised._base import SupervisedLoss, pair_masks
 
 
@@ -143,6 +143,15 @@ class Margin(SupervisedLoss):
     ) -> None:
         super().__init__()
         require_positive("margin", width=width, beta=beta, cutoff=cutoff)
+        if num_classes is not None:
+            require_whole("margin", num_classes=num_classes)
+        if upper_cutoff is not None:
+            require_positive("margin", upper_cutoff=upper_cutoff)
+            if upper_cutoff <= cutoff:
+                raise ValueError(
+                    f"margin needs an upper_cutoff above its cutoff {cutoff}, or no negative is ever drawn, "
+                    f"got {upper_cutoff}"
+                )
         if not 0 <= swap <= 1:
             raise ValueError(f"margin needs a swap between 0 and 1, got {swap}")
         self.width = width

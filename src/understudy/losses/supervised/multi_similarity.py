@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from understudy.losses._checks import check_supervised
-from understudy.losses._relations import cosine_rows, require_positive
+from understudy.losses._relations import cosine_rows, require_number, require_positive
 from understudy.losses.supervised._base import SupervisedLoss, masked_mean, pair_masks
 
 
@@ -84,6 +84,7 @@ class MultiSimilarity(SupervisedLoss):
     ) -> None:
         super().__init__()
         require_positive("multi_similarity", alpha=alpha, beta=beta)
+        require_number("multi_similarity", base=base, margin=margin)
         self.alpha = alpha
         self.beta = beta
         self.base = base

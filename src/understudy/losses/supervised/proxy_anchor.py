@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.losses._checks import check_supervised
-from understudy.losses._relations import require_positive, unit
+from understudy.losses._relations import require_number, require_positive, require_whole, unit
 from understudy.losses.supervised._base import SupervisedLoss
 
 
@@ -30,6 +30,10 @@ def proxy_anchor(
         alpha: α, the sharpness.
         margin: δ.
 
+    Raises:
+        ValueError: On wrong shapes, or α of 0 or less.
+        IndexError: On a label without a proxy (on a GPU, the device's own error).
+
     Example:
         >>> proxy_anchor(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), alpha=1.0)
         tensor(1.0856)
@@ -38,8 +42,11 @@ def proxy_anchor(
     embedding = check_supervised("proxy_anchor", embedding, labels)
     with torch.autocast(embedding.device.type, enabled=False):
         cosines = unit(embedding) @ unit(proxies.to(embedding.dtype)).T
-    own = labels.unsqueeze(1) == torch.arange(len(proxies), device=labels.device)
-    others = ~own & (labels >= 0).unsqueeze(1)
+    numbers = torch.arange(len(proxies), device=labels.device)
+    # A label's place among the classes is itself; looking it up fails, as it should, where there is none.
+    labelled = (labels >= 0).unsqueeze(1)
+    own = (numbers[labels.clamp_min(0)].unsqueeze(1) == numbers) & labelled
+    others = ~own & labelled
     pull = _soft_hinge(alpha * (margin - cosines), own).sum() / own.any(0).sum().clamp_min(1)
     return pull + _soft_hinge(alpha * (cosines + margin), others).mean()
 
@@ -65,7 +72,9 @@ class ProxyAnchor(SupervisedLoss):
 
     def __init__(self, num_classes: int, dim: int, alpha: float = 32.0, margin: float = 0.1) -> None:
         super().__init__()
-        require_positive("proxy_anchor", num_classes=num_classes, dim=dim, alpha=alpha)
+        require_whole("proxy_anchor", num_classes=num_classes, dim=dim)
+        require_positive("proxy_anchor", alpha=alpha)
+        require_number("proxy_anchor", margin=margin)
         self.alpha = alpha
         self.margin = margin
         self.proxies = nn.Parameter(torch.empty(num_classes, dim))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from understudy.losses._checks import check_supervised
 from understudy.losses._distances import pairwise_distances
+from understudy.losses._relations import require_number
 from understudy.losses.supervised._base import (
     SupervisedLoss,
     hinge_sums,
@@ -125,6 +126,7 @@ class BatchHardTriplet(SupervisedLoss):
 
     def __init__(self, margin: float = 0.2, reduction: Reduction = "unmet") -> None:
         super().__init__()
+        require_number("batch_hard_triplet", margin=margin)
         _check_reduction(reduction)
         self.margin = margin
         self.reduction: Reduction = reduction
@@ -152,6 +154,7 @@ class Triplet(SupervisedLoss):
 
     def __init__(self, margin: float = 0.9, squared: bool = True) -> None:
         super().__init__()
+        require_number("triplet", margin=margin)
         self.margin = margin
         self.squared = squared
 
@@ -178,6 +181,8 @@ class LMNN(SupervisedLoss):
 
     def __init__(self, margin: float = 0.9, push: float = 0.1) -> None:
         super().__init__()
+        require_number("lmnn", margin=margin)
+        require_number("lmnn", minimum=0, push=push)
         self.margin = margin
         self.push = push
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from understudy.losses._checks import check_supervised
+from understudy.losses._relations import require_number, require_whole
 from understudy.losses.supervised._base import SupervisedLoss
 
 
@@ -69,8 +70,8 @@ class TupleContrastive(SupervisedLoss):
 
     def __init__(self, negatives: int = 5, margin: float = 0.85) -> None:
         super().__init__()
-        if negatives < 1:
-            raise ValueError(f"tuple_contrastive needs at least 1 negative, got {negatives}")
+        require_whole("tuple_contrastive", negatives=negatives)
+        require_number("tuple_contrastive", margin=margin)
         self.negatives = negatives
         self.margin = margin
 
