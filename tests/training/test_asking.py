@@ -214,6 +214,7 @@ def test_part_of_a_mixed_batch_can_be_neighbourhoods(few: Callable[..., RunConfi
     [
         ({"teachers": {}, "losses": [], "supervised": None}, "'teacher_knn' needs a teacher"),
         ({"sampler": {"kind": "teacher_knn", "teacher": "mani"}}, "did you mean 'main'"),
+        ({"sampler": {"kind": "unlabelled", "teacher": "mani"}}, "'mani' is not a teacher, and this sampler"),
         ({"sampler": {"kind": "teacher_knn", "neighbours": 30}}, "neighbourhood of 20"),
     ],
 )

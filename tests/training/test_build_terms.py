@@ -88,6 +88,11 @@ def terms(teacher: Teacher | None = None, **value: Any) -> list[Term]:
         ({"supervised": ["pkt"]}, "'pkt' learns from a teacher: put it under `losses`"),
         ({"losses": ["hint"]}, "'hint' compares feature maps: set its `maps` to"),
         (
+            {"losses": [{"name": "similarity_kl", "maps": ["nope", "nada"]}]},
+            "'similarity_kl' compares no feature maps: leave its `maps` out",
+        ),
+        ({"losses": [{"name": "similarity_k", "maps": ["a", "b"]}]}, "did you mean 'similarity_kl'"),
+        (
             {"losses": [{"name": "hint", "maps": ["layers.9", "layers.1"]}]},
             r"no layer of 'smallconv_8' named 'layers\.9': did you mean 'layers\.",
         ),

@@ -116,6 +116,11 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
     _refuse_single_images(sampler.batch_size // distributed.world() // config.accumulate, student)
     if neighbouring(sampler):
         teacher_of_neighbourhoods(config)  # refuses now what would fail after decoding
+    elif config.sampler.teacher not in (None, *config.teachers):
+        raise UserError(
+            f"sampler.teacher {config.sampler.teacher!r} is not a teacher, and this sampler asks none: "
+            "leave it out"
+        )
     terms, classifier = build_terms(config, supervised, student, teachers, classes, sampler.batch_size)
     final = final_split(config, workshop)
     validates = bool(config.evaluation.every) or config.evaluation.keep == "best"

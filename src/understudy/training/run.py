@@ -31,6 +31,7 @@ from understudy.training.optim import build_optimiser, rate_factor
 from understudy.training.processes import distributed
 from understudy.training.progress import Reporter
 from understudy.training.signals import listening
+from understudy.training.without_effect import without_effect
 from understudy.training.workshop import Workshop
 
 
@@ -84,6 +85,8 @@ def _execute(config: RunConfig, out: Path, resume: bool, workshop: Workshop, rep
         stop.leave(None)
         claiming()  # only now, so that a mistake leaves nothing behind
         records = Records(config, parts, out, reporter, started=started)
+        for sentence in without_effect(config, parts.steps):
+            reporter.say(sentence)
         loop = _loop(config, parts, records, reporter)
         state = records.last_state() if resume else None
         if not distributed.is_writer():  # dropout of its own; what it drew before, the state knows

@@ -192,6 +192,8 @@ def _distillation(
         )
     if item.gallery is not None and (entry is None or "gallery" not in entry.inputs):
         raise UserError(f"the loss {item.name!r} takes no gallery: leave its `gallery` out")
+    if item.maps is not None and entry is not None and source != "maps":
+        raise UserError(f"the loss {item.name!r} compares no feature maps: leave its `maps` out")
     if source == "maps":
         student_channels, teacher_channels = compared(item, student, teacher)
         loss = _build(
