@@ -203,9 +203,9 @@ def test_errors() -> None:
         HardDarkRank(alpha=0.0)
     with pytest.raises(ValueError, match="beta above 0"):
         HardDarkRank(beta=-1.0)
-    with pytest.raises(ValueError, match="list_length of at least 2, got 1"):
+    with pytest.raises(ValueError, match="list_length as a whole number of at least 2, got 1"):
         HardDarkRank(list_length=1)
-    with pytest.raises(ValueError, match="list_length of at least 1, got 0"):
+    with pytest.raises(ValueError, match="list_length as a whole number of at least 1, got 0"):
         HardDarkRank(list_length=0, tail=True)
     with pytest.raises(ValueError, match="'all' or 'first_half', got 'some'"):
         HardDarkRank(queries="some")  # type: ignore[arg-type]

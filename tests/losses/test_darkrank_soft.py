@@ -294,5 +294,5 @@ def test_errors() -> None:
     soft_darkrank(many, many)
     with pytest.raises(ValueError, match="num_samples as a whole number of at least 1"):
         SoftDarkRank(num_samples=0)
-    with pytest.raises(ValueError, match="list_length of at least 2"):
+    with pytest.raises(ValueError, match="list_length as a whole number of at least 2, got 1"):
         SoftDarkRank(list_length=1)

@@ -12,7 +12,9 @@ from understudy.losses import LOSSES, build_loss
 WHOLE = "as a whole number of at least"
 # (loss, settings, what the sentence says)
 MISTAKES: list[tuple[str, dict[str, Any], str]] = [
-    ("soft_darkrank", {"list_length": 4.5}, f"needs list_length {WHOLE} 1, got 4.5"),
+    ("soft_darkrank", {"list_length": 4.5}, f"needs list_length {WHOLE} 2, got 4.5"),
+    ("hard_darkrank", {"list_length": 1.5, "tail": True}, f"needs list_length {WHOLE} 1, got 1.5"),
+    ("hard_darkrank", {"alpha": math.inf}, "needs an alpha above 0, or 'auto', got inf"),
     ("soft_darkrank", {"num_samples": 2.5}, f"needs num_samples {WHOLE} 1, got 2.5"),
     ("soft_darkrank", {"num_samples": True}, f"needs num_samples {WHOLE} 1, got True"),
     ("soft_darkrank", {"method": "exact", "list_length": 25}, "at most 24 items, whose tables take"),

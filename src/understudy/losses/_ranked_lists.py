@@ -9,7 +9,7 @@ from torch import Tensor
 
 from understudy.losses._checks import check_queries, check_relational
 from understudy.losses._distances import pairwise_distances
-from understudy.losses._relations import candidates, distance_rows, select
+from understudy.losses._relations import candidates, distance_rows, require_whole, select
 
 Asking = Literal["all", "first_half"]
 
@@ -37,9 +37,8 @@ def check_list(name: str, list_length: int | None, *, tail: bool) -> None:
     Raises:
         ValueError: When it is too short.
     """
-    shortest = 1 if tail else 2
-    if list_length is not None and list_length < shortest:
-        raise ValueError(f"{name} needs a list_length of at least {shortest}, got {list_length}")
+    if list_length is not None:
+        require_whole(name, minimum=1 if tail else 2, list_length=list_length)
 
 
 def ranked_lists(

@@ -58,7 +58,7 @@ def check_alpha(name: str, alpha: Alpha, target_entropy: float) -> None:
         ...
         ValueError: hard_darkrank needs an alpha above 0, or 'auto', got 'automatic'
     """
-    if alpha != "auto" and not (isinstance(alpha, (int, float)) and alpha > 0):
+    if alpha != "auto" and not (isinstance(alpha, (int, float)) and 0 < alpha < math.inf):
         raise ValueError(f"{name} needs an alpha above 0, or 'auto', got {alpha!r}")
     if not 0 < target_entropy < 1:
         raise ValueError(

@@ -132,8 +132,6 @@ def _check(beta: float, list_length: int | None, method: str, num_samples: int, 
     require_positive("soft_darkrank", beta=beta)
     require_whole("soft_darkrank", num_samples=num_samples)
     check_list("soft_darkrank", list_length, tail=tail)
-    if list_length is not None:
-        require_whole("soft_darkrank", list_length=list_length)
     if method not in get_args(Method):
         raise ValueError(f"soft_darkrank needs a method of 'auto', 'exact' or 'sampled', got {method!r}")
     if method == "exact" and list_length is not None:
