@@ -92,3 +92,17 @@ def test_every_value_has_a_help_line() -> None:
 
     bare = [name for name, field in leaves(RunConfig) if not field.description]
     assert bare == []
+
+
+@pytest.mark.parametrize("word", ["on", "off"])
+def test_yaml_reads_on_and_off_as_truth_and_they_fit_all_the_same(word: str) -> None:
+    assert run_config(**yaml.safe_load(f"compile: {word}")).compile == word
+    assert run_config(compile=word).compile == word
+
+
+def test_a_switch_without_on_refuses_it() -> None:
+    assert run_config(**yaml.safe_load("cuda_graph: off")).cuda_graph == "off"
+    with pytest.raises(
+        UserError, match=r"'cuda_graph' does not fit \('on'\): input should be 'auto' or 'off'"
+    ):
+        run_config(**yaml.safe_load("cuda_graph: on"))

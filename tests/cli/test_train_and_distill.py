@@ -47,6 +47,33 @@ def test_a_list_needs_no_brackets(
     assert "student.input_size" in refused.err
 
 
+@pytest.mark.parametrize(
+    ("words", "compiles", "graph"),
+    [
+        (("--compile", "off"), "off", "auto"),
+        (("--compile", "on"), "on", "auto"),
+        (("--cuda-graph", "off"), "auto", "off"),
+    ],
+)
+def test_a_switch_is_typed_as_the_help_shows_it(
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    compiles: str,
+    graph: str,
+) -> None:
+    seen: list[RunConfig] = []
+
+    def execute(config: RunConfig, *_: object, **__: object) -> None:
+        seen.append(config)
+        raise UserError("seen")
+
+    monkeypatch.setattr("understudy.training.run.execute", execute)
+    assert "seen" in command("train", *words, "--out", tmp_path / "run").err
+    assert (seen[-1].compile, seen[-1].cuda_graph) == (compiles, graph)
+
+
 def test_train_then_distill_with_that_teacher(command: Command, folder: Path, tmp_path: Path) -> None:
     """The two commands of the README, on a folder."""
     teacher, student = tmp_path / "teacher", tmp_path / "student"

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from understudy.config.sections import (
     ALIGNING_LOSS,
     DEFAULT_LOSSES,
+    SWITCH,
     DataConfig,
     EvaluationConfig,
     Fraction,
@@ -90,10 +91,10 @@ class RunConfig(Section):
     sync_bn: bool = Field(
         False, description="batch normalisation over the images of all processes; needs a GPU for each"
     )
-    cuda_graph: Literal["auto", "off"] = Field(
+    cuda_graph: Annotated[Literal["auto", "off"], SWITCH] = Field(
         "auto", description="auto: record the training step as a CUDA graph where that is possible"
     )
-    compile: Literal["auto", "on", "off"] = Field(
+    compile: Annotated[Literal["auto", "on", "off"], SWITCH] = Field(
         "auto",
         description="compile networks and losses; auto: on a GPU, for runs long enough to win the time back",
     )

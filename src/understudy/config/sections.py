@@ -29,6 +29,10 @@ def from_word(key: str) -> BeforeValidator:
     return BeforeValidator(lambda value: {key: str(value)} if isinstance(value, str | Path) else value)
 
 
+SWITCH = BeforeValidator(lambda value: ("off", "on")[value] if isinstance(value, bool) else value)
+"""YAML reads a bare ``on`` or ``off`` as true or false: a setting that knows these words takes both."""
+
+
 class DataConfig(Section):
     """Which images, and what is known of them."""
 
