@@ -124,6 +124,23 @@ def test_a_configuration_that_is_wrong_by_itself(refused: Refused, text: str, sa
 
 
 @pytest.mark.parametrize(
+    ("text", "words", "says"),
+    [
+        ("data:", (), "run.yaml: 'data' does not fit (None): write its settings under it, such as `data: {"),
+        ("data: [photos]", ("--fraction", 0.5), "run.yaml: 'data' does not fit (['photos'])"),
+        ("data: 5", ("--data.val-fraction", 0.1), "run.yaml: 'data' does not fit (5)"),
+        ("optim: sgd", ("--optim.lr", 0.1), "run.yaml: 'optim' does not fit ('sgd'): write its settings"),
+    ],
+)
+def test_what_is_no_section_is_not_replaced_without_a_word(
+    refused: Refused, text: str, words: tuple[object, ...], says: str
+) -> None:
+    """An option laid over it must not make the run learn from the embedded typefaces, say."""
+    Path("run.yaml").write_text(f"{text}\nteachers: packaged:typefaces\nsteps: 1")
+    assert refused("distill", "run.yaml", *words, "--out", "run").startswith(says)
+
+
+@pytest.mark.parametrize(
     ("words", "says"),
     [
         (("--sampler.images-per-class", 3), "sampler.batch_size 128 is not a multiple of"),

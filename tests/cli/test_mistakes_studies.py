@@ -87,6 +87,8 @@ def study(**value: Any) -> str:
     ("value", "says"),
     [
         ({"rows": []}, "'rows' does not fit ([])"),
+        ({"redraw": True, "base": {"data": ["photos"]}}, "`base`: 'data' does not fit (['photos'])"),
+        ({"rows": [{"name": "a", "config": {"optim": "sgd"}}]}, "row 'a': 'optim' does not fit ('sgd')"),
         ({"rows": [{"name": "A b"}, {"name": "a-B"}]}, "the rows 'A b' and 'a-B' are too alike"),
         ({"rows": [{"name": "!"}]}, "the row's name '!' has no letter or digit"),
         ({"rows": [{"name": "t", "teacher": "main"}]}, "no row is trained: add one without `teacher`"),
@@ -113,5 +115,5 @@ def study(**value: Any) -> str:
 )
 def test_a_study_that_cannot_be_run(refused: Refused, taught: Path, value: dict[str, Any], says: str) -> None:
     base = {"data": str(taught / "images"), "student": "smallconv_8", "steps": 1}
-    Path("study.yaml").write_text(study(base=base, **value))
+    Path("study.yaml").write_text(study(**{"base": base, **value}))
     assert says in refused("compare", "study.yaml", "--out", "out")

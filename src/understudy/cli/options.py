@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from understudy.config import RunConfig, merge, parse
+from understudy.config import RunConfig, formless, merge, parse
 from understudy.config.recipes import read_run_settings
 from understudy.errors import UserError
 from understudy.training.defaults import complete
@@ -122,6 +122,9 @@ def resolve(
         UserError: The settings do not fit together.
     """
     value = read_run_settings(file) if file is not None else {}
+    wrong = formless(RunConfig, value)
+    if wrong is not None:
+        raise UserError(f"{file}: {wrong}")
     if data is not None:
         value = merge(value, {"data": {"source": data}})
     if student is not None:

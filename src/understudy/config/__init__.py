@@ -1,6 +1,6 @@
 """Everything a run can be told, typed once: CLI options, help lines and saved files come from here."""
 
-from understudy.config.reading import parse, read_yaml, to_yaml
+from understudy.config.reading import formless, parse, read_yaml, to_yaml
 from understudy.config.run import RunConfig
 from understudy.config.sections import (
     DataConfig,
@@ -31,6 +31,7 @@ __all__ = [
     "SupervisedConfig",
     "TeacherConfig",
     "first_difference",
+    "formless",
     "merge",
     "parse",
     "read_yaml",

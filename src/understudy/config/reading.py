@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from understudy.config.sections import Section
+from understudy.config.sections import WORDS, Section
 from understudy.errors import UserError, suggest
 
 
@@ -40,6 +42,35 @@ def parse(section: type[Section], value: Mapping[str, Any], *, where: str) -> An
         return section.model_validate(value)
     except ValidationError as error:
         raise UserError(f"{where}: {_sentence(section, error)}") from None
+
+
+def formless(section: type[BaseModel], value: Mapping[str, Any]) -> str | None:
+    """What is wrong with the first value that stands where a section of settings belongs.
+
+    Settings that are laid over such a value would replace it without a word, so it is looked for before.
+
+    Args:
+        section: The model that the values are to be read into.
+        value: Plain values.
+
+    Returns:
+        The sentence; None where every section is a mapping, the word it may be written as, or left out.
+
+    Example:
+        >>> from understudy.config import RunConfig
+        >>> formless(RunConfig, {"data": "photos", "augment": None}), formless(RunConfig, {"optim": "sgd"})
+        (None, "'optim' does not fit ('sgd'): write its settings under it, such as `optim: {name: ...}`")
+    """
+    for key, field in section.model_fields.items():
+        inner = _own_section(field.annotation)
+        if key not in value or inner is None:
+            continue
+        given = value[key]
+        word = key in WORDS and isinstance(given, str | Path)
+        if not (isinstance(given, Mapping) or word or (given is None and field.default is None)):
+            example = f"{key}: {{{next(iter(inner.model_fields))}: ...}}"
+            return f"{key!r} does not fit ({_shown(given)}): write its settings under it, such as `{example}`"
+    return None
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -101,6 +132,12 @@ def _fields_at(section: type[BaseModel], place: list[Any]) -> list[str]:
         if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
             current = _model_inside(current.model_fields[part].annotation)
     return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+def _own_section(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field is, be it optional; None for lists and mappings of sections."""
+    members = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return next((one for one in members if isinstance(one, type) and issubclass(one, BaseModel)), None)
 
 
 def _model_inside(annotation: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from understudy.config import Positive, RunConfig, Section, merge, parse, read_yaml
+from understudy.config import Positive, RunConfig, Section, formless, merge, parse, read_yaml
 from understudy.errors import UserError, suggest
 
 
@@ -90,6 +90,15 @@ class StudyConfig(Section):
                 raise ValueError(
                     f"`tests` names a row {name!r} that is not trained: {suggest(name, trained)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _sections(self) -> StudyConfig:
+        trees = {"`base`": self.base, **{f"row {row.name!r}": row.config for row in self.rows}}
+        for place, tree in trees.items():
+            wrong = formless(RunConfig, tree)
+            if wrong is not None:
+                raise ValueError(f"{place}: {wrong}")
         return self
 
     @model_validator(mode="after")
