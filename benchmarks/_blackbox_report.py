@@ -11,7 +11,7 @@ from typing import Any
 from _blackbox_rows import FEW, LABELS, MIXED, RELATIVE, TUNED
 
 from understudy.study.statistics import mean_and_deviation, paired_test
-from understudy.study.table import percent
+from understudy.study.table import chance, percent
 
 Line = dict[str, Any]
 
@@ -170,7 +170,7 @@ def _differences(tests: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _difference(test: Mapping[str, Any]) -> str:
-    return f"{100 * test['difference']:+.1f} ({test['p']:.2g})"
+    return f"{100 * test['difference']:+.1f} ({chance(test['p'])})"
 
 
 def _aligned(lines: Sequence[Line], metric: str, teacher: Mapping[str, float]) -> str:

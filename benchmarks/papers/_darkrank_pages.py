@@ -9,7 +9,7 @@ from _darkrank_published import COLUMNS, SPEED
 from _darkrank_studies import TEACHER
 
 from understudy.study.statistics import mean_and_deviation
-from understudy.study.table import percent
+from understudy.study.table import chance, percent
 
 Results = Mapping[str, Any]
 
@@ -129,7 +129,7 @@ def _compared(results: Results) -> Iterator[str]:
                 TITLES[test["metric"]],
                 f"{100 * test['difference']:+.1f}",
                 "–" if test["t"] is None else f"{test['t']:.1f}",
-                f"{test['p']:.2g}",
+                chance(test["p"]),
                 difference,
             ]
         )

@@ -24,11 +24,32 @@ def test_a_paired_t_by_hand() -> None:
     assert back.t == pytest.approx(-3 / (math.sqrt(14 / 3) / 2))
 
 
-def test_equal_differences_have_no_error() -> None:
-    assert paired_test("a", "b", "m", [1.0, 2.0], [1.0, 2.0]).t == 0
-    same = paired_test("a", "b", "m", [1.0, 2.0], [2.0, 3.0]).to_dict()
-    assert (same["t"], same["difference"]) == (None, 1.0)
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ([1.0, 2.0], [2.0, 3.0]),
+        ([0.1, 0.2, 0.3], [1.1, 1.2, 1.3]),  # apart by the rounding of the last digit alone
+    ],
+)
+def test_equal_differences_have_no_error(a: list[float], b: list[float]) -> None:
+    """Nothing says how far they would have been apart by chance: that is no certainty of p = 0."""
+    same = paired_test("a", "b", "m", a, b).to_dict()
+    assert (same["t"], same["p"]) == (None, None)
+    assert same["difference"] == pytest.approx(1.0)
     json.dumps(same, allow_nan=False)
+
+
+def test_no_difference_at_all_is_chance() -> None:
+    for b in ([1.0, 2.0], [1.0 + 1e-16, 2.0 - 1e-15]):
+        test = paired_test("a", "b", "m", [1.0, 2.0], b)
+        assert (test.t, test.p) == (0.0, 1.0)
+
+
+def test_a_small_spread_is_still_one() -> None:
+    test = paired_test("a", "b", "m", [0.1, 0.2, 0.3], [0.2, 0.3, 0.4 + 1e-9])
+    assert test.t is not None
+    assert test.p is not None
+    assert 0 < test.p < 1e-12
 
 
 @pytest.mark.parametrize(("a", "b"), [([1.0], [2.0]), ([1.0, 2.0], [1.0])])

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+_ROUNDING = 1e-12
+"""The share of the figures' size below which a spread is that of floating point, not of the seeds."""
+
 
 @dataclass(frozen=True)
 class PairedTest:
@@ -18,8 +21,8 @@ class PairedTest:
         metric: The figure compared.
         difference: Mean of second − first over the seeds.
         t: Mean difference over its standard error; positive when the second row is ahead. None when every
-            seed differs by the very same amount, so that there is no error.
-        p: Two-sided probability of a difference as large by chance.
+            seed differs by the same amount, so that there is no error to compare it with.
+        p: Two-sided probability of a difference as large by chance; None where t is: it is no certainty.
         seeds: How many pairs.
     """
 
@@ -28,7 +31,7 @@ class PairedTest:
     metric: str
     difference: float
     t: float | None
-    p: float
+    p: float | None
     seeds: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,8 +78,9 @@ def paired_test(first: str, second: str, metric: str, a: Sequence[float], b: Seq
 
     differences = [y - x for x, y in zip(a, b, strict=True)]
     mean, deviation = mean_and_deviation(differences)
-    if deviation == 0.0:
-        t, p = (0.0, 1.0) if mean == 0.0 else (None, 0.0)
+    rounding = _ROUNDING * max(map(abs, (*a, *b)))
+    if deviation <= rounding:
+        t, p = (0.0, 1.0) if abs(mean) <= rounding else (None, None)
         return PairedTest(first, second, metric, mean, t, p, len(a))
     result = ttest_rel(b, a)
     return PairedTest(first, second, metric, mean, float(result.statistic), float(result.pvalue), len(a))

@@ -53,7 +53,7 @@ def to_markdown(results: Mapping[str, Any]) -> str:
                     f"{test['second']} − {test['first']} ({_title(test['metric'])})",
                     f"{100 * test['difference']:+.2f}",
                     "–" if test["t"] is None else f"{test['t']:.2f}",
-                    f"{test['p']:.2g}",
+                    chance(test["p"]),
                     str(test["seeds"]),
                 ]
             )
@@ -106,6 +106,16 @@ def percent(values: Sequence[float] | None) -> str:
         return "–"
     mean, deviation = mean_and_deviation([100 * value for value in values])
     return f"{mean:.1f}" if len(values) == 1 else f"{mean:.1f} ± {deviation:.1f}"
+
+
+def chance(p: float | None) -> str:
+    """The p of a paired test; a dash where there was no error to compare the difference with.
+
+    Example:
+        >>> chance(0.0412), chance(None)
+        ('0.041', '–')
+    """
+    return "–" if p is None else f"{p:.2g}"
 
 
 def _speed(images_per_second: float | None) -> str:
