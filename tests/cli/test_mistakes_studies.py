@@ -31,6 +31,11 @@ rows: [{rows}]
             "study.yaml: `tests` names a row 'tought' that is not trained: did you mean 'taught'?",
         ),
         (
+            "{name: alone}, {name: taught}",
+            "tests: [[alone, alone]]",
+            "study.yaml: `tests` compares the row 'alone' with itself: name two rows",
+        ),
+        (
             "{name: alone}, {name: alone}",
             "",
             "study.yaml: two rows are named 'alone': give each its own name",
@@ -55,6 +60,16 @@ rows: [{rows}]
 def test_a_study_with_a_mistake(refused: Refused, taught: Path, rows: str, more: str, says: str) -> None:
     Path("study.yaml").write_text(STUDY.format(data=taught / "images", rows=rows, more=more))
     assert refused("compare", "study.yaml", "--out", "out").startswith(says)
+
+
+def test_more_seeds_are_held_to_what_the_file_is(refused: Refused, taught: Path) -> None:
+    """A row is never measured with a seed that it was chosen with, wherever the number of seeds stands."""
+    rows = "{name: a, choose: {among: [{optim: {lr: 0.1}}], seeds: [2]}}"
+    Path("study.yaml").write_text(STUDY.format(data=taught / "images", rows=rows, more=""))
+    assert refused("compare", "study.yaml", "--seeds", 3, "--out", "out") == (
+        "study 'small': the row 'a' chooses with seed 2, with which it is measured too: "
+        "choose with other seeds"
+    )
 
 
 def test_a_study_that_is_not_there(refused: Refused) -> None:

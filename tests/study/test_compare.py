@@ -285,6 +285,31 @@ def test_runs_side_by_side_give_the_same_table(
     assert begun == [2]  # the processes that tried the settings trained the rows too
 
 
+def test_a_row_may_be_nothing_without_its_candidates(
+    command: Command, settings: Callable[..., dict[str, Any]], taught: Path, tmp_path: Path
+) -> None:
+    """Which teacher to learn from is chosen, and the losses that need one stand before that."""
+    teacher = str(taught / "teacher" / "model")
+    among = [{"teachers": {"main": {"reference": teacher, "view": view}}} for view in ("same", "clean")]
+    value = {
+        "name": "which",
+        "base": settings(losses=["similarity_kl"], steps=2),
+        "rows": [{"name": "chosen", "choose": {"among": among, "overrides": {"steps": 1}}}],
+        "seeds": 1,
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(value))
+    done = command("compare", tmp_path / "study.yaml", "--out", tmp_path / "out", "--json")
+    assert done.status == 0, done.err
+    assert json.loads(done.out)["rows"][0]["chosen"]["settings"] in among
+
+
+def test_what_a_study_leaves_open_stays_open_in_another_form_of_it(study: Path) -> None:
+    changed = read_study(study).replaced(seeds=4)
+    assert changed.seed_list == (0, 1, 2, 3)
+    assert changed.model_fields_set == read_study(study).model_fields_set
+    assert changed.rows == read_study(study).rows
+
+
 def test_a_run_that_is_not_finished_is_no_figure(study: Path, tmp_path: Path) -> None:
     config = read_study(study)
     job = Job("a run", config.run_config(config.rows[1], 0), tmp_path / "nothing")

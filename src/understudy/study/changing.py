@@ -30,7 +30,7 @@ def changed(
         seeds: How many seeds.
 
     Raises:
-        UserError: A reference does not say whose it is.
+        UserError: A reference does not say whose it is, or the study no longer fits together.
 
     Example:
         >>> from understudy.study import read_study
@@ -47,7 +47,7 @@ def changed(
     update: dict[str, Any] = {"base": base}
     if seeds is not None:
         update["seeds"] = seeds
-    return study.model_copy(update=update)
+    return study.replaced(**update)
 
 
 def _written_out(base: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -53,12 +53,10 @@ def _figures(study: StudyConfig, row: RowConfig, workshop: Workshop) -> tuple[st
     try:
         if row.teacher is not None:
             return teacher_figures(study.run_config(row, seed), row.teacher, workshop)
-        first: Mapping[str, Any] = {}
         if row.choose is not None:
-            first = row.choose.among[0]
             for settings in row.choose.among:
                 _try_out(study, row, row.choose, settings, workshop)
-        return draw_up(study.run_config(row, seed, first), workshop).figures
+        return draw_up(study.run_config(row, seed, row.first), workshop).figures
     except UserError as error:
         text = str(error)
         raise UserError(text if text.startswith("row ") else f"row {row.name!r}: {text}") from None

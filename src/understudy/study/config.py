@@ -37,6 +37,11 @@ class RowConfig(Section):
     teacher: str | None = Field(None, description="evaluate this teacher instead of training anything")
     choose: ChoiceConfig | None = Field(None, description="settings to pick on the validation split first")
 
+    @property
+    def first(self) -> dict[str, Any]:
+        """The first of the settings to pick, which stand for all of them; a row may be nothing without."""
+        return {} if self.choose is None else self.choose.among[0]
+
 
 class GapConfig(Section):
     """Which share of the way from one row to another each row goes: a column beside the figures."""
@@ -85,6 +90,9 @@ class StudyConfig(Section):
         trained = [row.name for row in self.rows if row.teacher is None]
         if not trained:
             raise ValueError("no row is trained: add one without `teacher`")
+        for pair in self.tests:
+            if len(set(pair)) == 1:
+                raise ValueError(f"`tests` compares the row {pair[0]!r} with itself: name two rows")
         for name in (name for pair in self.tests for name in pair):
             if name not in trained:
                 raise ValueError(
@@ -149,6 +157,17 @@ class StudyConfig(Section):
     def closed(self) -> tuple[str, ...]:
         """The figures whose gap is given."""
         return () if self.gap is None else self.gap.metrics or self.metrics[:1]
+
+    def replaced(self, **values: Any) -> StudyConfig:
+        """The same study with other values, which must fit together as those of a file must.
+
+        Raises:
+            UserError: They do not.
+        """
+        # What was not set stays so: whether a study names its figures tells it from one that takes them over.
+        value = {**self.model_dump(exclude_unset=True), **values}
+        study: StudyConfig = parse(StudyConfig, value, where=f"study {self.name!r}")
+        return study
 
     def run_config(self, row: RowConfig, seed: int, *overrides: Mapping[str, Any]) -> RunConfig:
         """The resolved configuration of one run.

@@ -42,14 +42,14 @@ def run_demo(
     """
     out = Path(out)
     reporter = reporter or Reporter()
-    study = read_study("demo").model_copy(update={"seeds": (seed,)})
+    study = read_study("demo").replaced(seeds=(seed,))
     if quick:
         rows = tuple(row for row in study.rows if row.name in _QUICK_ROWS)
-        study = study.model_copy(update={"rows": rows, "base": merge(study.base, _QUICK)})
+        study = study.replaced(rows=rows, base=merge(study.base, _QUICK))
     if retrain_teacher:
         teacher = execute(teacher_config(seed, quick=quick), out / "teacher", resume=True, reporter=reporter)
         reference = {"teachers": {"main": str(teacher.path / "model")}}
-        study = study.model_copy(update={"base": merge(study.base, reference)})
+        study = study.replaced(base=merge(study.base, reference))
     results = run_study(study, out / "study", reporter=reporter)
     return f"{to_markdown(results)}\n{_findings(study, results, out)}"
 

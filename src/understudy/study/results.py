@@ -120,7 +120,8 @@ def results_of(
 ) -> dict[str, Any]:
     """The whole file; the share of the gap is written into the rows."""
     by_name = {row["name"]: row["metrics"] for row in rows}
-    config = study.run_config(next(row for row in study.rows if row.teacher is None), 0)
+    trained = next(row for row in study.rows if row.teacher is None)
+    config = study.run_config(trained, 0, trained.first)
     tests = [
         paired_test(first, second, metric, by_name[first][metric], by_name[second][metric]).to_dict()
         for metric in study.tested

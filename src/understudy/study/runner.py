@@ -69,7 +69,7 @@ def run_study(
     reporter = reporter or Reporter()
     workshop = Workshop()
     _refuse_others(study, out)
-    gpus = gpus_of([study.run_config(row, study.seed_list[0]) for row in study.rows], devices)
+    gpus = gpus_of([study.run_config(row, study.seed_list[0], row.first) for row in study.rows], devices)
     if not _checked(study, out):
         check_study(study, workshop)
         _claim(study, out)
