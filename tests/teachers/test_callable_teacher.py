@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,30 @@ def needs_more(key):
 def gives_a_number():
     return 7
 
+def fails():
+    return len(5)
+
+def opens():
+    open("/nowhere/key")
+
+def leaves():
+    raise SystemExit(3)
+
+def wrong_classes():
+    ask = mean_colour()
+    ask.classes = 3
+    return ask
+
+def one_class():
+    ask = mean_colour()
+    ask.classes = "owl"
+    return ask
+
+def wrong_dim():
+    ask = mean_colour()
+    ask.dim = "48"
+    return ask
+
 def wrong_size():
     def ask(images):
         return images
@@ -234,9 +259,76 @@ def test_a_factory_by_its_module_or_file(factory: Path, place: str) -> None:
         ("my_teachers:mean_colour?colour=red", "its factory takes other settings"),
         ("my_teachers:gives_a_number", "gave a int: a factory must give a function"),
         ("my_teachers:mean_color", "'my_teachers' has no function 'mean_color'"),
+        (
+            "my_teachers:fails",
+            r"its factory failed \(TypeError: .* has no len\(\), in my_teachers.py:16\): mend",
+        ),
+        (
+            "my_teachers:opens",
+            r"failed \(FileNotFoundError: .*'/nowhere/key', in my_teachers.py:19\): mend it",
+        ),
+        ("my_teachers:leaves", r"failed \(SystemExit: 3, in my_teachers.py:22\): mend it"),
+        ("my_teachers:wrong_classes", "'wrong_classes' says that its classes are 3: list their names"),
+        ("my_teachers:one_class", "says that its classes are 'owl': list their names"),
+        ("my_teachers:wrong_dim", "says that its dim is '48': it must be a whole number from 1"),
         ("my_teachers:wrong_size", r"says something about its images that does not fit \(size\.0"),
     ],
 )
 def test_a_wrong_factory_is_said(factory: Path, reference: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         open_teacher(f"python:{reference}")
+
+
+ORDINARY = """
+from __future__ import annotations
+from dataclasses import dataclass
+import beside
+
+@dataclass
+class Settings:
+    dim: int = 4
+
+def api():
+    import lazily_beside
+    return lambda images: [[beside.ONE + lazily_beside.ONE] * Settings().dim for _ in images]
+"""
+
+
+def test_an_ordinary_file_with_another_beside_it(factory: Path) -> None:
+    """It has a dataclass, is called as a module that is installed, and is not where the command runs."""
+    place = factory.parent / "of_others"
+    place.mkdir()
+    for name in ("beside", "lazily_beside"):
+        (place / f"{name}.py").write_text("ONE = 1.0")
+    (place / "json.py").write_text(ORDINARY)
+    path = list(sys.path)
+    assert open_teacher("python:of_others/json.py:api").embed(images(1)).tolist() == [[2.0] * 4]
+    assert sys.path == path
+    assert sys.modules["json"].__file__ != str(place / "json.py")
+
+
+@pytest.mark.parametrize("suffix", ["", ".py"])
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("broken", "x = 1\ndef api(:", r"SyntaxError: invalid syntax, in broken.py:2\): mend it"),
+        ("wants", "\nimport not_installed", r"No module named 'not_installed', in wants.py:2\): mend it"),
+        ("divides", "1 / 0", r"ZeroDivisionError: division by zero, in divides.py:1\): mend it"),
+        ("leaves", "import sys\nsys.exit(1)", r"SystemExit: 1, in leaves.py:2\): mend it"),
+    ],
+)
+def test_what_cannot_be_imported_is_said(factory: Path, name: str, text: str, said: str, suffix: str) -> None:
+    (factory.parent / f"{name}.py").write_text(text)
+    with pytest.raises(UserError, match=f"'{name}{suffix}' cannot be imported .*{said}"):
+        open_teacher(f"python:{name}{suffix}:api")
+    assert not [module for module in sys.modules if name in module and "teacher" in module]
+
+
+def test_a_function_that_would_end_the_command_is_said() -> None:
+    def leave(given: Any) -> Any:
+        sys.exit(0)
+
+    with pytest.raises(
+        UserError, match=r"'api' ended the process instead of answering \(SystemExit: 0, in test_"
+    ):
+        CallableTeacher(leave, name="api").embed(images())

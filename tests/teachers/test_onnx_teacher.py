@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -164,6 +165,43 @@ def test_what_is_made_of_its_outputs_is_part_of_it(make: Make) -> None:
     assert all(one != other for place, one in enumerate(models) for other in models[:place])
 
 
+def test_weights_in_files_of_their_own_are_part_of_it(make: Make, tmp_path: Path) -> None:
+    """Exported again, a large network keeps its graph to the byte and has other weights beside it."""
+    alone = make()
+    plain = identity(open_teacher(f"onnx:{alone}?{PLAIN}"))["sha256"]
+    assert plain == hashlib.sha256(alone.read_bytes()).hexdigest()  # as the tables that there are know it
+    (tmp_path / "means.onnx.data").write_bytes(b"a file that it does not name")
+    assert identity(open_teacher(f"onnx:{alone}?{PLAIN}"))["sha256"] == plain
+    for name in ("means.onnx.data", "weights_" + "of_a_long_name_" * 11):  # its length takes two bytes
+        hashes = []
+        for scale in (1.0, 2.0, 2.0):
+            model = onnx.load(make())
+            mix = next(one for one in model.graph.initializer if one.name == "mix")
+            mix.CopyFrom(onnx.numpy_helper.from_array(scale * MIX, "mix"))
+            place = tmp_path / f"out{scale}.onnx"
+            (tmp_path / name).unlink(missing_ok=True)
+            onnx.save_model(
+                model,
+                place,
+                save_as_external_data=True,
+                all_tensors_to_one_file=True,
+                location=name,
+                size_threshold=64,
+            )
+            hashes.append(identity(open_teacher(f"onnx:{place}?{PLAIN}"))["sha256"])
+        graphs = [(tmp_path / f"out{scale}.onnx").read_bytes() for scale in (1.0, 2.0)]
+        assert graphs[0] == graphs[1]
+        assert hashes[0] != hashes[1] == hashes[2]
+        assert plain not in hashes
+
+
+def test_metadata_may_say_its_settings_as_they_are_typed(make: Make) -> None:
+    said = {"mean": "0,0,0", "std": "1,1,1", "input_size": "8x8", "normalize": "false"}
+    teacher = open_teacher(f"onnx:{make(metadata=said)}")
+    items = images()
+    torch.testing.assert_close(teacher.embed(items), expected(items))
+
+
 @pytest.mark.parametrize(
     ("built", "query", "said"),
     [
@@ -181,6 +219,14 @@ def test_what_is_made_of_its_outputs_is_part_of_it(make: Make) -> None:
         ({"outputs": ("a", "logits")}, PLAIN, r"\?output=, one of a, logits"),
         ({"metadata": "no JSON"}, PLAIN, "its metadata 'understudy' must be a JSON object"),
         ({"metadata": {"means": [0]}}, PLAIN, "its metadata 'understudy' must be a JSON object"),
+        (
+            {"metadata": {"normalize": "no"}},
+            PLAIN,
+            "its metadata 'understudy': normalize = 'no' does not fit: write true or false",
+        ),
+        ({"metadata": {"normalize": 1}}, PLAIN, "normalize = 1 does not fit: write true or false"),
+        ({"metadata": {"mean": "red"}}, "std=1,1,1", "mean = 'red' does not fit: write numbers"),
+        ({"metadata": {"classes": 3}}, PLAIN, "says that its classes are 3: list their names"),
         ({"kind": onnx.TensorProto.UINT8}, PLAIN, r"takes tensor\(uint8\): export it with an input"),
         ({"shape": ("n", 5, 8, 8)}, PLAIN, "1 or 3 channels are needed"),
     ],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +29,9 @@ class AskedTeacher:
         classes: The names of its classes, where it gives logits.
         normalised: Whether its vectors have length 1; None where nobody says.
 
+    Raises:
+        UserError: ``dim`` is no number of dimensions, or ``classes`` are no names.
+
     Attributes:
         queries: How many images (times views) it was asked about, the grey one and failures included.
         grey: How many of these were the grey one.
@@ -47,12 +51,12 @@ class AskedTeacher:
     ) -> None:
         self.name = name
         self.preprocessing = preprocessing
-        self.classes = None if classes is None else tuple(classes)
+        self.classes = _names(classes, name)
         self.supplies = frozenset({"embedding"} if classes is None else {"embedding", "logits"})
         self.normalised = normalised
         self.queries = self.grey = 0
         self.device = torch.device("cpu")
-        self._dim = dim
+        self._dim = _whole(dim, name)
         self._ids: Sequence[str] | None = None
 
     def answer(self, shown: Tensor) -> Mapping[str, Any]:
@@ -112,3 +116,17 @@ class AskedTeacher:
             name: as_matrix(given[name], self.name, name).to(items.rows.device)
             for name in sorted(self.supplies)
         }
+
+
+def _whole(dim: object, name: str) -> int | None:
+    """What a teacher says that its dimension is."""
+    if dim is None or (isinstance(dim, int | np.integer) and not isinstance(dim, bool) and dim > 0):
+        return None if dim is None else int(dim)
+    raise UserError(f"the teacher {name!r} says that its dim is {dim!r}: it must be a whole number from 1")
+
+
+def _names(classes: object, name: str) -> tuple[str, ...] | None:
+    """What a teacher says that its classes are."""
+    if classes is None or (isinstance(classes, Iterable) and not isinstance(classes, str)):
+        return None if classes is None else tuple(map(str, classes))
+    raise UserError(f"the teacher {name!r} says that its classes are {classes!r}: list their names")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 from understudy.data.preprocessing import Preprocessing
 from understudy.errors import UserError
 from understudy.teachers.asked import AskedTeacher
+from understudy.teachers.failing import told
 
 _SIDE = 224
 
@@ -65,7 +68,13 @@ class CallableTeacher(AskedTeacher):
 
     def answer(self, shown: Tensor) -> Mapping[str, Any]:
         """What the function gives."""
-        given = self.function(_pictures(shown) if self._pictures else shown)
+        try:
+            given = self.function(_pictures(shown) if self._pictures else shown)
+        except SystemExit as error:  # it would end the command, and say nothing
+            raise UserError(
+                f"the teacher {self.name!r} ended the process instead of answering ({told(error)}): let it "
+                "raise an exception"
+            ) from error
         return given if isinstance(given, Mapping) else {"embedding": given}
 
     def to(self, device: torch.device | str) -> Self:
@@ -84,7 +93,7 @@ def open_callable(place: str, settings: Mapping[str, str]) -> CallableTeacher:
         settings: Passed to the factory; each is read as YAML reads a word: numbers, true, false, text.
 
     Raises:
-        UserError: There is no such module or factory, or the factory cannot be called so.
+        UserError: There is no such module or factory, the factory cannot be called so, or either fails.
 
     Example:
         >>> open_callable("operator:itemgetter", {"nothing": "1"})
@@ -97,15 +106,13 @@ def open_callable(place: str, settings: Mapping[str, str]) -> CallableTeacher:
     module_name, _, factory_name = place.rpartition(":")
     if not module_name or not factory_name:
         raise UserError(f"{where} names no factory: write python:module:factory")
-    factory = getattr(_module(module_name, where), factory_name, None)
-    if not callable(factory):
-        raise UserError(f"{where}: {module_name!r} has no function {factory_name!r}: check its name")
-    try:
-        function = factory(**{key: yaml.safe_load(value) for key, value in settings.items()})
-    except TypeError as error:
-        raise UserError(
-            f"{where} could not be made (TypeError: {error}): its factory takes other settings"
-        ) from error
+    file = Path(module_name) if module_name.endswith(".py") else None
+    with _importable(Path.cwd() if file is None else file.resolve().parent):
+        module = _module(module_name, where) if file is None else _module_in(file, where)
+        factory = getattr(module, factory_name, None)
+        if not callable(factory):
+            raise UserError(f"{where}: {module_name!r} has no function {factory_name!r}: check its name")
+        function = _made(factory, {key: yaml.safe_load(value) for key, value in settings.items()}, where)
     if not callable(function):
         raise UserError(
             f"{where} gave a {type(function).__name__}: a factory must give a function of images, or an "
@@ -114,27 +121,62 @@ def open_callable(place: str, settings: Mapping[str, str]) -> CallableTeacher:
     return CallableTeacher(function, name=getattr(function, "name", None) or factory_name)
 
 
+def _made(factory: Callable[..., Any], settings: Mapping[str, Any], where: str) -> Any:
+    """What the factory gives."""
+    try:
+        return factory(**settings)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
+        called = error.__traceback__ is None or error.__traceback__.tb_next is None  # not from within it
+        if isinstance(error, TypeError) and called:
+            raise UserError(
+                f"{where} could not be made (TypeError: {error}): its factory takes other settings"
+            ) from error
+        raise UserError(f"{where} could not be made, its factory failed ({told(error)}): mend it") from error
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Lets modules be imported from a folder, also those that the module and its factory import."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # it may have been taken out there
+            sys.path.remove(str(folder))
+
+
 def _module(name: str, where: str) -> Any:
-    """A module by its name, also beside the place where the command runs, or by its file."""
-    if name.endswith(".py"):
-        path = Path(name)
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        if spec is None or spec.loader is None or not path.is_file():
-            raise UserError(f"{where}: there is no file {name!r}: check its place")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+    """A module by its name."""
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
+        missing = isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")
+        if missing:
+            raise UserError(
+                f"{where}: the module {name!r} cannot be imported ({error}): check its name, or write "
+                "python:path/to/file.py:factory"
+            ) from error
         raise UserError(
-            f"{where}: the module {name!r} cannot be imported ({error}): check its name, or write "
-            "python:path/to/file.py:factory"
+            f"{where}: the module {name!r} cannot be imported ({told(error)}): mend it"
         ) from error
-    finally:
-        sys.path.remove(here)
+
+
+def _module_in(path: Path, where: str) -> Any:
+    """The module in a file, under a name of its own: a file may be called as an installed module is."""
+    name = f"_teacher_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UserError(f"{where}: there is no file {str(path)!r}: check its place")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses, among others, look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
+        del sys.modules[name]
+        raise UserError(f"{where}: {str(path)!r} cannot be imported ({told(error)}): mend it") from error
+    return module
 
 
 def _preprocessing(function: Callable[..., Any], name: str) -> Preprocessing:

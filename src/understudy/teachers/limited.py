@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Self, TypeVar
 
 import torch
@@ -16,6 +14,7 @@ from understudy.data.preprocessing import Preprocessing
 from understudy.errors import UserError
 from understudy.models.outputs import Outputs
 from understudy.teachers.answers import named
+from understudy.teachers.failing import told
 from understudy.teachers.protocol import Teacher
 
 T = TypeVar("T")
@@ -195,10 +194,9 @@ class LimitedTeacher:
     def _given_up(self, error: Exception, asked: str) -> Exception:
         if isinstance(error, UserError):
             return error
-        at = traceback.extract_tb(error.__traceback__)[-1]
         return UserError(
-            f"the teacher {self.name!r} failed on {asked} ({type(error).__name__}: {error}, in "
-            f"{Path(at.filename).name}:{at.lineno}): mend it, or leave that image out of the data"
+            f"the teacher {self.name!r} failed on {asked} ({told(error)}): mend it, or leave that image out "
+            "of the data"
         )
 
 

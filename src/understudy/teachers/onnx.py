@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -56,7 +56,7 @@ class OnnxTeacher(AskedTeacher):
         *,
         output: str,
         normalize: bool = False,
-        classes: tuple[str, ...] | None = None,
+        classes: Sequence[str] | None = None,
         name: str,
     ) -> None:
         super().__init__(
@@ -111,13 +111,13 @@ def open_onnx(file: str, settings: Mapping[str, str]) -> OnnxTeacher:
     graph = open_graph(Path(file))
     known = {**_metadata(graph, where), **said}
     classes = known.pop("classes", None)
-    output, normalize = known.pop("output", None), bool(known.pop("normalize", False))
+    output, normalize = known.pop("output", None), known.pop("normalize", False)
     return OnnxTeacher(
         graph,
         _preprocessing(known, graph, where),
         output=graph.choose(output, where),
         normalize=normalize,
-        classes=None if classes is None else tuple(map(str, classes)),
+        classes=classes,
         name=Path(file).stem,
     )
 
@@ -133,6 +133,14 @@ def _metadata(graph: Graph, where: str) -> dict[str, Any]:
     if not isinstance(said, dict) or not set(said) <= {*SETTINGS, "classes"}:
         raise UserError(
             f"{where}: its metadata {METADATA!r} must be a JSON object of {', '.join(SETTINGS)} and classes"
+        )
+    # What is written as a setting is read as one: the text "false" is no truth.
+    texts = {key: value for key, value in said.items() if key in SETTINGS and isinstance(value, str)}
+    said |= parsed(f"{where}: its metadata {METADATA!r}", texts, SETTINGS)
+    if not isinstance(said.get("normalize", False), bool):
+        raise UserError(
+            f"{where}: its metadata {METADATA!r}: normalize = {said['normalize']!r} does not fit: write true "
+            "or false"
         )
     return said
 
