@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test test-oldest lint fix lock clean
 
-demo: $(READY)  ## install, then the main job on the embedded data (about 6 minutes on 2 cores)
+demo: $(READY)  ## install, then the main job on the embedded data (about 3 minutes on 2 cores)
 	$(BIN)/understudy demo
 
 test: $(READY)  ## install, then the whole suite

@@ -22,7 +22,7 @@ def demo(
     ] = False,
     seed: Annotated[int, typer.Option(help="the seed of every row")] = 0,
 ) -> None:
-    """From a teacher to students, on glyphs of scripts no model has seen (some 6 minutes on 2 cores)."""
+    """From a teacher to students, on glyphs of scripts no model has seen (some 3 minutes on 2 cores)."""
     from understudy.study.demo import run_demo
     from understudy.training.progress import Reporter
 
