@@ -35,6 +35,11 @@ def as_matrix(place: Path, x: np.ndarray = X, ids: list[str] | None = None) -> d
     return {"source": place / "x.npy", "ids": str(place / "ids.txt")}
 
 
+def as_array_of_bytes(place: Path, encoding: str = "utf-8") -> str:
+    np.save(place / "ids.npy", np.array([name.encode(encoding) for name in IDS]))
+    return str(place / "ids.npy")
+
+
 def as_parquet(place: Path, x: Any = X, ids: list[Any] | None = None, kind: Any = None) -> dict[str, Any]:
     vectors = pa.array([None if row is None else list(row) for row in x], kind or pa.list_(pa.float32()))
     columns = {"id": pa.array(IDS if ids is None else ids), "embedding": vectors, "tag": pa.array([1] * 30)}
@@ -64,7 +69,10 @@ def as_saved_set(place: Path) -> dict[str, Any]:
         as_matrix,
         lambda place: as_matrix(place, X.astype(np.float64)),
         lambda place: as_matrix(place, X) | {"ids": str(as_parquet(place)["source"])},
+        lambda place: as_matrix(place) | {"ids": as_array_of_bytes(place)},
+        lambda place: as_matrix(place, ids=[f"\ufeff{IDS[0]}", *IDS[1:]]),  # as spreadsheets save text
         as_parquet,
+        lambda place: as_parquet(place, ids=[name.encode() for name in IDS]),
         lambda place: as_parquet(place, kind=pa.list_(pa.float64(), 6)),
         lambda place: as_parquet(place, kind=pa.large_list(pa.float32())) | {"column": "embedding"},
         as_csv,
@@ -95,6 +103,10 @@ def damaged(value: float) -> np.ndarray:
         (lambda p: as_matrix(p, X, IDS[:4]), r"x.npy' has 30 rows and .*ids.txt' has 4 ids"),
         (lambda p: as_matrix(p, X, [*IDS[:29], IDS[3]]), r"'é/3.png' stands in row 3 and in row 29"),
         (lambda p: as_matrix(p, X, [*IDS[:29], " "]), r"ids.txt', line 30: it is empty"),
+        (
+            lambda p: as_matrix(p) | {"ids": as_array_of_bytes(p, "latin-1")},
+            r"ids.npy', row 1: its id b'\\xe9/0.png' is not UTF-8 text \(invalid continuation byte\): save",
+        ),
         (lambda p: as_matrix(p, X[0]), r"float32 of shape \(6,\): vectors are a matrix"),
         (lambda p: {**as_matrix(p), "ids": None}, "does not say whose vectors it holds: pass the file"),
         (lambda p: {**as_matrix(p), "ids": "no.txt"}, "there is no file of ids 'no.txt'"),

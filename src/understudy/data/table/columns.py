@@ -21,7 +21,7 @@ def parquet_ids(path: Path, column: str | None) -> list[str]:
     """The ids in a Parquet file."""
     with _parquet(path) as file:
         name = _chosen(column, _IDS, file.schema_arrow.names, path, "the ids")
-        return _texts(file.read([name]).column(name), path)
+        return as_ids(file.read([name]).column(name).to_pylist(), path)
 
 
 def parquet_blocks(path: Path, column: str | None, size: int) -> Iterator[np.ndarray]:
@@ -78,7 +78,7 @@ def saved_ids(folder: Path, split: str, column: str | None) -> list[str]:
     saved = _saved(folder, split)
     name = _chosen(column, _IDS, saved.column_names, folder, "the ids")
     tables = saved.select_columns([name]).with_format("arrow").iter(batch_size=65536)
-    return [text for table in tables for text in _texts(table.column(name), folder)]
+    return [text for table in tables for text in as_ids(table.column(name).to_pylist(), folder)]
 
 
 def saved_blocks(folder: Path, split: str, column: str | None, size: int) -> Iterator[np.ndarray]:
@@ -206,9 +206,25 @@ def _block(column: Any, path: Path, first: int, dim: int | None) -> np.ndarray:
     return matrix
 
 
-def _texts(column: Any, path: Path) -> list[str]:
-    texts = column.to_pylist()
-    missing = next((row for row, text in enumerate(texts) if text is None or text == ""), None)
-    if missing is not None:
-        raise UserError(f"{str(path)!r}, row {missing + 1}: its id is missing")
-    return [str(text) for text in texts]
+def as_ids(values: Sequence[Any], path: Path) -> list[str]:
+    """Ids as text; what was stored as bytes is UTF-8.
+
+    Raises:
+        UserError: One is missing, or is no UTF-8.
+
+    Example:
+        >>> as_ids([7, "é.png", "é.png".encode()], Path("ids.npy"))
+        ['7', 'é.png', 'é.png']
+    """
+    ids = []
+    for row, value in enumerate(values, 1):
+        if value in (None, "", b""):
+            raise UserError(f"{str(path)!r}, row {row}: its id is missing")
+        try:
+            ids.append(value.decode("utf-8") if isinstance(value, bytes) else str(value))
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{str(path)!r}, row {row}: its id {value!r} is not UTF-8 text ({error.reason}): "
+                "save it as text"
+            ) from error
+    return ids

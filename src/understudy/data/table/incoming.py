@@ -10,6 +10,7 @@ import numpy as np
 
 from understudy.data.huggingface import is_saved
 from understudy.data.table.columns import (
+    as_ids,
     csv_blocks,
     csv_ids,
     parquet_blocks,
@@ -101,13 +102,13 @@ def _names(path: Path) -> list[str]:
         raise UserError(f"there is no file of ids {str(path)!r}: pass one, with an id a line")
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return [str(name) for name in _load(path).reshape(-1).tolist()]
+        return as_ids(_load(path).reshape(-1).tolist(), path)
     if suffix == ".parquet":
         return parquet_ids(path, None)
     if suffix == ".csv":
         return csv_ids(path, None)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"{str(path)!r} is not UTF-8 text ({error.reason}): save it as UTF-8") from error
     empty = next((number for number, line in enumerate(lines, 1) if not line.strip()), None)
