@@ -133,6 +133,38 @@ def test_training_alone_and_by_itself(images: Path, tmp_path: Path) -> None:
             lambda i, t, o: understudy.distill(i, t, SMALL, losses=["pkd"], out=o),
             "no loss named 'pkd': did you mean",
         ),
+        (
+            lambda i, t, o: understudy.distill(i, t, SMALL, losses=3, out=o),  # type: ignore[arg-type]
+            "`losses` cannot be a int: pass names of losses",
+        ),
+        (
+            lambda i, t, o: understudy.distill(i, understudy.load(t), SMALL, out=o),  # type: ignore[arg-type]
+            "`teacher` cannot be a Embedder: pass its reference or directory",
+        ),
+        (
+            lambda i, t, o: understudy.distill(i, [t], SMALL, out=o),  # type: ignore[arg-type]
+            "`teacher` cannot be a list: .* or a mapping from names to these",
+        ),
+        (
+            lambda i, t, o: understudy.distill([i / "a.png"], t, SMALL, out=o),  # type: ignore[arg-type]
+            "`data` cannot be a list: pass a folder",
+        ),
+        (
+            lambda i, t, o: understudy.distill(i, t, None, out=o),  # type: ignore[arg-type]
+            "`student` cannot be a NoneType: pass a backbone's name",
+        ),
+        (
+            lambda i, t, o: understudy.train(i, understudy.load(t), out=o),  # type: ignore[arg-type]
+            "`model` cannot be a Embedder: pass a backbone's name",
+        ),
+        (
+            lambda i, t, o: understudy.distill(i, t, SMALL, losses="pkd", out=o),
+            "no loss named 'pkd': did you mean",
+        ),
+        (
+            lambda i, t, o: understudy.train(i, SMALL, supervised={"name": "margn"}, out=o),
+            "'margn': did you mean 'margin'",
+        ),
         (lambda i, t, o: understudy.train("no/where", SMALL, out=o), "'no/where' is neither a manifest"),
         (lambda i, t, o: understudy.train(i, SMALL, epochs=-1, out=o), r"'epochs' does not fit \(-1\)"),
         (lambda i, t, o: understudy.embed(i, i, o), "has no config.json"),

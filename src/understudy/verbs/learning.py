@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from understudy.config import RunConfig, parse
 from understudy.errors import UserError
 from understudy.training.defaults import complete
@@ -21,8 +23,8 @@ def distill(
     teacher: str | Path | Mapping[str, Any],
     student: str | dict[str, Any],
     *,
-    losses: Sequence[Loss] = ("default",),
-    supervised: Sequence[Loss] | None = None,
+    losses: Loss | Sequence[Loss] = ("default",),
+    supervised: Loss | Sequence[Loss] | None = None,
     epochs: float = 20.0,
     dim: int | None = None,
     out: str | Path,
@@ -39,7 +41,7 @@ def distill(
             saved model's directory, or ``packaged:NAME`` (`understudy.teachers.open_teacher`); several as a
             mapping from their names.
         student: A backbone, or the settings of `understudy.models.EmbedderConfig`.
-        losses: Distillation losses: names, or mappings with ``name``, ``weight``, ``args``.
+        losses: Distillation losses, or one: names, or mappings with ``name``, ``weight``, ``args``.
         supervised: Losses on labels; none: multi-similarity where there are labels; ``()``: no labels at all.
         epochs: Epochs to train.
         dim: Dimension of the student's embedding.
@@ -66,8 +68,8 @@ def distill(
         **_once(config, teachers="teacher"),
         "data": _data(data),
         "teachers": _teachers(teacher),
-        "student": _model(student, dim),
-        "losses": list(losses),
+        "student": _model("student", student, dim),
+        "losses": _losses("losses", losses),
         "epochs": epochs,
         "seed": seed,
     }
@@ -78,7 +80,7 @@ def train(
     data: str | Path | Mapping[str, Any],
     model: str | dict[str, Any],
     *,
-    supervised: Sequence[Loss] | None = None,
+    supervised: Loss | Sequence[Loss] | None = None,
     epochs: float = 20.0,
     dim: int | None = None,
     out: str | Path,
@@ -115,16 +117,18 @@ def train(
     value = {
         **_once(config, student="model"),
         "data": _data(data),
-        "student": _model(model, dim),
+        "student": _model("model", model, dim),
         "epochs": epochs,
         "seed": seed,
     }
     return _run(value, supervised, out, resume)
 
 
-def _run(value: dict[str, Any], supervised: Sequence[Loss] | None, out: str | Path, resume: bool) -> Run:
+def _run(
+    value: dict[str, Any], supervised: Loss | Sequence[Loss] | None, out: str | Path, resume: bool
+) -> Run:
     if supervised is not None:
-        value["supervised"] = list(supervised)
+        value["supervised"] = _losses("supervised", supervised)
     config: RunConfig = parse(RunConfig, complete(value, distils=False), where="settings")
     return execute(config, out, resume=resume, reporter=Reporter())
 
@@ -137,14 +141,40 @@ def _once(config: dict[str, Any], **arguments: str) -> dict[str, Any]:
     return config
 
 
-def _data(data: str | Path | Mapping[str, Any]) -> dict[str, Any]:
-    return {"source": str(data)} if isinstance(data, str | Path) else dict(data)
+def _losses(argument: str, losses: object) -> list[Any]:
+    """Losses as a list; one may stand alone."""
+    if isinstance(losses, str | Mapping):
+        return [losses]
+    if not isinstance(losses, Sequence):
+        raise _wrong(argument, losses, "pass names of losses, or mappings with `name`, `weight` and `args`")
+    return list(losses)
 
 
-def _teachers(teacher: str | Path | Mapping[str, Any]) -> dict[str, Any]:
-    return {"main": str(teacher)} if isinstance(teacher, str | Path) else dict(teacher)
+def _data(data: object) -> dict[str, Any]:
+    if isinstance(data, str | Path):
+        return {"source": str(data)}
+    if not isinstance(data, Mapping | BaseModel):
+        cure = "pass a folder, a data set's name, or the path of a manifest (`Manifest.save` writes one)"
+        raise _wrong("data", data, cure)
+    return dict(data)
 
 
-def _model(model: str | dict[str, Any], dim: int | None) -> dict[str, Any]:
+def _teachers(teacher: object) -> dict[str, Any]:
+    if isinstance(teacher, str | Path):
+        return {"main": str(teacher)}
+    if not isinstance(teacher, Mapping):
+        cure = "pass its reference or directory (`understudy.models.save_artefact` writes one), or a mapping"
+        raise _wrong("teacher", teacher, f"{cure} from names to these")
+    return dict(teacher)
+
+
+def _model(argument: str, model: object, dim: int | None) -> dict[str, Any]:
+    if not isinstance(model, str | Mapping | BaseModel):
+        cure = "pass a backbone's name, or the settings of `understudy.models.EmbedderConfig`"
+        raise _wrong(argument, model, cure)
     settings = {"backbone": model} if isinstance(model, str) else dict(model)
     return settings if dim is None else {**settings, "dim": dim}
+
+
+def _wrong(argument: str, value: object, cure: str) -> UserError:
+    return UserError(f"the argument `{argument}` cannot be a {type(value).__name__}: {cure}")
