@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from safetensors.numpy import load_file
 
 from understudy.data import Augmentation, Items, Views, open_dataset
 from understudy.data.preprocessing import decode
@@ -304,6 +306,42 @@ def test_a_callable_that_fails_once_is_asked_again_and_that_counts(
     x = np.stack([np.asarray(dataset.image(row, 1)) for row in range(48)]).astype(np.float32) / 255
     np.testing.assert_allclose(table.read(range(48))[:, 0], x.mean((1, 2)), atol=1e-5)
     assert table.queries == 48 + 5  # the seventh batch was asked about twice
+
+
+def test_a_teacher_that_is_asked_loses_no_more_than_a_run_would(
+    command: Command, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that was begun with larger files is gone on with as it is."""
+    monkeypatch.setattr(embedding_answers, "_MOST_ITEMS", 2048)
+    monkeypatch.setattr(embedding_answers, "SHARD_ROWS", 8)
+    (tmp_path / "api.py").write_text(_FACTORY.replace("== 7", "== 5"), encoding="utf-8")
+    (tmp_path / "dead.py").write_text(_FACTORY.replace("== 7", ">= 5").replace("Connection", "Type"))
+    words = (
+        "embed",
+        f"python:{tmp_path / 'dead.py'}:factory",
+        images,
+        "--batch-size",
+        4,
+        "-o",
+        tmp_path / "t",
+    )
+    assert command(*words).status == 2
+    assert len([*(tmp_path / "t" / "shards").iterdir()]) == 2  # four batches of four were answered
+
+    reference = f"python:{tmp_path / 'dead.py'}:factory"
+    old = ("embed", reference, images, "--batch-size", 4, "-o", tmp_path / "old")
+    with monkeypatch.context() as before:
+        before.setattr(embedding_answers, "SHARD_ROWS", 12)
+        assert command(*old).status == 2
+    assert len([*(tmp_path / "old" / "shards").iterdir()]) == 1
+    shutil.copy(tmp_path / "api.py", tmp_path / "dead.py")
+    for place, sizes in (("old", [12] * 4), ("t", [8] * 6)):
+        done = command(*words[:-1], tmp_path / place)
+        assert done.status == 0, done.err
+        files = sorted((tmp_path / place / "shards").iterdir())
+        assert [len(load_file(file)["vectors"]) for file in files] == sizes
+    old_one, new_one = (Table.open(tmp_path / place).read(range(48)) for place in ("old", "t"))
+    np.testing.assert_array_equal(old_one, new_one)
 
 
 def test_a_model_in_memory_stays_as_it_is(model: Path, images: Path, tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from understudy.data.views import sent
 from understudy.errors import UserError
 from understudy.heap import kept_memory
 from understudy.models import Embedder
-from understudy.teachers import LiveTeacher, Teacher, open_teacher
+from understudy.teachers import LimitedTeacher, LiveTeacher, Teacher, open_teacher
 from understudy.teachers.identity import identity
 from understudy.training.device import find_device
+from understudy.training.teaching.answering import SHARD_ROWS
 from understudy.verbs.embedding_images import JobImages, Loaded
 from understudy.verbs.embedding_job import EmbeddingJob, Precision
 
@@ -155,7 +156,9 @@ class Answerer:
             raise UserError(f"the model {str(job.model)!r} has no classifier: leave --logits out")
         views = 1 if job.augmentation is None else job.augmentation.num_views or 1
         size = self._pre.channels * self._pre.resize[0] * self._pre.resize[1]
-        items = max(1, min(_MOST_ITEMS, _DECODED_BYTES // size, _MOST_LINES // views))
+        # A teacher that is asked may be paid by the answer, and what is not written yet is lost by a kill.
+        lines = SHARD_ROWS if isinstance(teacher, LimitedTeacher) else _MOST_LINES
+        items = max(1, min(_MOST_ITEMS, _DECODED_BYTES // size, lines // views))
         return TablePlan(
             teacher=_name(teacher),
             dim=teacher.dim,

@@ -31,7 +31,8 @@ class EmbeddingJob:
             (of length 1 again where the teacher's vectors are).
         augmentation: What varies between views, with their finite number; None: the clean image.
         view_seed: The seed of the views.
-        shard_rows: About how many vectors lie in a file; None: what suits the images' size.
+        shard_rows: About how many vectors lie in a file; None: what suits the images' size, and
+            few enough where each answer may cost something.
     """
 
     model: Embedder | str | Path
