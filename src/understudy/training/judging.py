@@ -11,7 +11,6 @@ from understudy.config import RunConfig
 from understudy.errors import UserError
 from understudy.models.embedder import Embedder
 from understudy.teachers import TableTeacher
-from understudy.teachers.joining import judges
 from understudy.training.compatible import compatible_with
 from understudy.training.teaching.asking import compares
 from understudy.training.workshop import Workshop
@@ -51,7 +50,8 @@ def judges_of(
         student: The model that is measured.
 
     Raises:
-        UserError: A teacher's ``clean`` vectors are another's or those of views, or lack some of the rows.
+        UserError: A teacher's ``clean`` vectors are another's or those of views, or lack some of the rows; or
+            stored vectors are of what an image was before.
     """
     dataset = workshop.dataset(config.data)
     if not compares(config, dataset.manifest, split):
@@ -67,7 +67,7 @@ def judges_of(
                 )
             if not config.data.skip_unreadable:  # what nobody can read it need not have
                 judge.table.rows([dataset.manifest.ids[row] for row in rows.tolist()])  # names the missing
-        return judges(judge, rows)
+        return workshop.judges(judge, config.data, rows)
 
     first = next(iter(config.teachers))
     if not knows(first):

@@ -17,7 +17,6 @@ from understudy.models import count_macs, count_parameters
 from understudy.models.embedder import Embedder
 from understudy.models.speed import images_per_second
 from understudy.teachers import LiveTeacher, TableTeacher
-from understudy.teachers.joining import judges
 from understudy.training.degraded import student_sees
 from understudy.training.device import find_device
 from understudy.training.figures import measurable
@@ -148,7 +147,7 @@ def _known(config: RunConfig, name: str, workshop: Workshop, parts: tuple[Part, 
         raise UserError(
             f"the teacher {name!r} embeds no images: set teachers.{name}.clean to a table of its vectors"
         )
-    known = tuple(part for part in parts if judges(judge, part.plan.images))
+    known = tuple(part for part in parts if workshop.judges(judge, config.data, part.plan.images))
     if parts[0] not in known:
         raise UserError(
             f"the table of the teacher {name!r} holds no clean images of all that are measured: set "

@@ -24,8 +24,9 @@ from understudy.data import (
 from understudy.data.items import Items
 from understudy.data.lines import RESIDENT_SHARE
 from understudy.data.memory import available_memory
+from understudy.data.table.content import refuse_changed
 from understudy.teachers import TableTeacher, Teacher
-from understudy.teachers.joining import joined, refuse_another
+from understudy.teachers.joining import joined, judges, refuse_another
 from understudy.training.keeping import Shelf, digest_of, key_of
 from understudy.training.progress import Reporter
 from understudy.training.teaching.remembering import Remembering
@@ -50,6 +51,7 @@ class Workshop(Remembering):
     def __init__(self) -> None:
         super().__init__(_CACHE_BYTES)
         self._kept: dict[str, Any] = {}
+        self._unchanged: set[str] = set()
         self._pixels: Shelf[Pixels] = Shelf(_pixel_bytes())
         self._readings: WeakKeyDictionary[Pixels, str] = WeakKeyDictionary()
 
@@ -133,6 +135,27 @@ class Workshop(Remembering):
         if config.clean is not None:
             refuse_another(self._known(config, device), judge, config.clean)
         return joined(judge, self.dataset(data), np.empty(0, dtype=np.int64))
+
+    def judges(self, judge: Teacher, data: DataConfig, rows: np.ndarray) -> bool:
+        """Whether a teacher can say something about clean images of all these rows, as they are now.
+
+        They are looked at once: what changes while a run is under way was decoded before.
+
+        Args:
+            judge: As `judge` gives it.
+            data: Which data.
+            rows: (n,) the manifest rows that are measured.
+
+        Raises:
+            UserError: Some have changed since their vectors were stored.
+        """
+        known = judges(judge, rows)
+        if known and isinstance(judge, TableTeacher):
+            looked_at = key_of(judge.table.fingerprint, data.source, digest_of(rows))
+            if looked_at not in self._unchanged:
+                refuse_changed(judge.table, self.dataset(data), rows, judge.numbers(rows))
+                self._unchanged.add(looked_at)
+        return known
 
     def clean_embeddings(
         self, config: TeacherConfig, data: DataConfig, pixels: Pixels, rows: Tensor, batch_size: int

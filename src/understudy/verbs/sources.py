@@ -12,6 +12,7 @@ import torch
 
 from understudy.data import Dataset, Manifest, open_dataset
 from understudy.data.table import Table
+from understudy.data.table.content import refuse_changed
 from understudy.errors import UserError
 from understudy.evaluation import Describing, embed_pixels
 from understudy.evaluation.rows import Vectors
@@ -184,12 +185,14 @@ class Source:
         """The vectors of ascending manifest rows, of those that could be read.
 
         Raises:
-            UserError: An image cannot be read, or a table has no vector for it.
+            UserError: An image cannot be read; or a table has no vector for it, or one of what it was before.
         """
         if not isinstance(self.maker, Table):
             return images.embedded(self.maker, rows, describing)
         ids = [images.manifest.ids[row] for row in rows.tolist()]
-        values = torch.from_numpy(self.maker.read(self.maker.rows(ids)))
+        numbers = self.maker.rows(ids)
+        refuse_changed(self.maker, images.dataset, rows, numbers)
+        values = torch.from_numpy(self.maker.read(numbers))
         return Vectors(rows, values.to(images.device))
 
 
