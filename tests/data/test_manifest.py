@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from csv import field_size_limit
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,6 +128,14 @@ def test_an_unknown_split_is_refused() -> None:
             "path,label,split,box\na,b,train,0 0 5 9\na,b,train,0 0 5 9\n",
             "m.csv', line 3, path: 'a' is there already in line 2",
         ),
+        (
+            "path,label,split,box\na,b,train,0 0 3 99999999999999999999\n",
+            "m.csv', line 2, box: '0 0 3 99999999999999999999' is larger than any image",
+        ),
+        (
+            "path,label,split\nx/./a.png,b,train\nx//a.png,c,train\n",
+            "m.csv', line 3, path: 'x//a.png' is there already in line 2: keep one of the two",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_file_row_and_column(tmp_path: Path, text: str, words: str) -> None:
@@ -181,12 +191,71 @@ def test_parquet_of_other_types_is_read(tmp_path: Path) -> None:
         read_manifest(tmp_path / "m.parquet")
 
 
+def parquet(folder: Path, **columns: object) -> Path:
+    table = {"path": ["a", "b", "c"], "label": ["x", "y", "z"], "split": ["train"] * 3}
+    pq.write_table(pa.table(table | columns), folder / "m.parquet")
+    return folder / "m.parquet"
+
+
+def test_a_gap_among_numbers_is_no_label_and_no_camera(tmp_path: Path) -> None:
+    gaps = pa.array([7.0, float("nan"), None], pa.float64())  # as pandas writes 7 and two gaps
+    manifest = read_manifest(parquet(tmp_path, label=gaps, camera=gaps, box=[[0.0, 0.0, 5.0, 9.0]] * 3))
+    assert manifest.labels == ("7", "", "")
+    assert manifest.cameras == ("7", "", "")
+    assert manifest.box(0) == (0, 0, 5, 9)
+    assert read_manifest(parquet(tmp_path, label=[0.5, 1e3, -2.0])).labels == ("0.5", "1000", "-2")
+    words = ["nan", "7.0", "None"]  # text is what it says
+    assert read_manifest(parquet(tmp_path, label=words)).labels == tuple(words)
+
+
+def test_bytes_are_read_as_text(tmp_path: Path) -> None:
+    assert read_manifest(parquet(tmp_path, label=[b"owl", "é".encode(), b""])).labels == ("owl", "é", "")
+    with pytest.raises(UserError, match=r"m.parquet', row 2, label: b'\\xe9' is not UTF-8 text: write the"):
+        read_manifest(parquet(tmp_path, label=[b"owl", b"\xe9", b""]))
+
+
+def test_only_the_columns_of_a_manifest_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    whole = pq.ParquetFile.read
+
+    def watched(file: pq.ParquetFile, columns: list[str]) -> pa.Table:
+        read.extend(columns)
+        return whole(file, columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read", watched)
+    read_manifest(parquet(tmp_path, vector=[[1.0], [2.0], [3.0]], camera=["1", "2", "3"]))
+    assert sorted(read) == ["camera", "label", "path", "split"]
+
+
+def test_a_column_that_a_parquet_file_has_twice_is_named(tmp_path: Path) -> None:
+    columns = [pa.array(["a"])] * 4
+    pq.write_table(pa.Table.from_arrays(columns, ["path", "label", "split", "label"]), tmp_path / "m.parquet")
+    with pytest.raises(UserError, match=r"m.parquet' has two columns 'label'"):
+        read_manifest(tmp_path / "m.parquet")
+
+
+@pytest.fixture
+def usual_field_limit() -> Iterator[None]:
+    before = field_size_limit(131_072)
+    yield
+    field_size_limit(before)
+
+
+@pytest.mark.usefixtures("usual_field_limit")
+def test_a_long_text_is_read(tmp_path: Path) -> None:
+    assert read_manifest(csv(tmp_path, f"text,label,split\n{'a' * 200_000},b,train\n")).texts == (
+        "a" * 200_000,
+    )
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-@pytest.mark.parametrize("kind", ["full", "texts", "least", "boxes"])
+@pytest.mark.parametrize("kind", ["full", "texts", "least", "boxes", "returns"])
 def test_written_and_read_back_it_is_the_same(tmp_path: Path, ending: str, kind: str) -> None:
     text = {
         "full": FULL,
         "texts": 'text,label,split\n"two\nlines, ""quoted""",é,train\n  spaced ,b,\n',
+        "returns": 'text,label,split\n"one\rtwo","a\rb",train\n"three\r\nfour",,\n',
         "least": "path,label,split\na.png,,\nb.png,ß,multi_query\n",
         "boxes": "path,label,split,box\na,b,train,0 0 5 9\na,b,train,0 0 5 8\n",
     }[kind]

@@ -156,7 +156,8 @@ def read_manifest(path: str | Path) -> Manifest:
 
     Columns: ``path`` (an image, relative to the manifest's folder or absolute) or ``text``; ``label`` (empty:
     unlabelled); ``split`` (one of `SPLITS`, or empty); and if wanted ``camera``, ``box`` (left upper right
-    lower), ``id``. Other columns are left alone.
+    lower), ``id``. Other columns are left alone. In a Parquet file null and NaN are empty, and the number 7.0
+    is the text 7, as in a column of whole numbers with gaps.
 
     Args:
         path: A ``.csv`` (UTF-8) or ``.parquet`` file.

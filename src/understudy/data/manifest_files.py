@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+import posixpath
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from understudy.data.manifest import SPLITS, Manifest
-from understudy.data.parquet import read_parquet
+from understudy.data.parquet import open_parquet
 from understudy.errors import UserError, suggest
 from understudy.files import atomic_file
 
 _COLUMNS = ("path", "text", "id", "label", "split", "camera", "box")
 _NO_BOX = (-1, -1, -1, -1)
+_LONGEST_FIELD = 2**24
+_LARGEST_SIDE = 2**31
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,12 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     with atomic_file(path) as draft:
         if path.suffix.lower() == ".csv":
             with draft.open("w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(columns)
-                writer.writerows(zip(*columns.values(), strict=True))
+                plain = csv.writer(file, lineterminator="\n")
+                # Before Python 3.13 csv leaves a lone carriage return bare, which then ends a row.
+                quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+                plain.writerow(columns)
+                for row in zip(*columns.values(), strict=True):
+                    (quoted if any("\r" in field for field in row) else plain).writerow(row)
         else:
             import pyarrow as pa
             import pyarrow.parquet as pq
@@ -74,6 +80,7 @@ def check_ending(path: Path) -> None:
 def _read_csv(path: Path) -> _Table:
     places: list[str] = []
     rows: list[list[str]] = []
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))  # texts may be long
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -101,20 +108,37 @@ def _read_csv(path: Path) -> _Table:
 
 
 def _read_parquet(path: Path) -> _Table:
-    table = read_parquet(path)
+    with open_parquet(path) as file:
+        names = tuple(file.schema_arrow.names)
+        table = file.read([name for name in _COLUMNS if name in names])
     columns = {
-        name: [_as_text(value) for value in table.column(name).to_pylist()]
-        for name in table.column_names
-        if name in _COLUMNS
+        name: _as_texts(path, name, table.column(name).to_pylist()) for name in _COLUMNS if name in names
     }
     places = [f"row {number}" for number in range(1, table.num_rows + 1)]
-    return _Table(path, columns, tuple(table.column_names), places)
+    return _Table(path, columns, names, places)
+
+
+def _as_texts(path: Path, column: str, values: Iterable[object]) -> list[str]:
+    texts = []
+    for row, value in enumerate(values, 1):
+        try:
+            texts.append(_as_text(value))
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{str(path)!r}, row {row}, {column}: {value!r} is not UTF-8 text: write the column as text"
+            ) from error
+    return texts
 
 
 def _as_text(value: object) -> str:
-    if value is None:
-        return ""
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    """A value as a CSV of the same table would hold it."""
+    if isinstance(value, list):
+        return " ".join(map(_as_text, value))
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, float) and value.is_integer():  # pandas makes whole numbers with gaps floats
+        return str(int(value))
+    return "" if value is None or value != value else str(value)  # noqa: PLR0124 (NaN: a gap)
 
 
 def _checked(table: _Table) -> Manifest:
@@ -127,9 +151,10 @@ def _checked(table: _Table) -> Manifest:
             raise table.error(row, "split", f"{split!r} is not a split: {suggest(split, SPLITS)}")
     boxes = _boxes(table)
     if item == "path":
-        _refuse_repeated(table, item, [(value, _box_of(boxes, row)) for row, value in enumerate(items)])
+        files = map(posixpath.normpath, items)  # ./a.png is a.png
+        _refuse_repeated(table, item, items, [(file, _box_of(boxes, row)) for row, file in enumerate(files)])
     ids = tuple(table.columns["id"]) if "id" in table.columns else _default_ids(items, boxes)
-    _refuse_repeated(table, "id" if "id" in table.columns else item, [(value, _NO_BOX) for value in ids])
+    _refuse_repeated(table, "id" if "id" in table.columns else item, ids, ids)
     cameras = tuple(table.columns["camera"]) if "camera" in table.columns else None
     return Manifest(
         root=table.file.parent,
@@ -187,6 +212,8 @@ def _boxes(table: _Table) -> np.ndarray | None:
             ) from error
         if not (0 <= left < right and 0 <= upper < lower):
             raise table.error(row, "box", f"{value!r} is empty or negative: write left upper right lower")
+        if max(right, lower) > _LARGEST_SIDE:
+            raise table.error(row, "box", f"{value!r} is larger than any image: write left upper right lower")
         boxes[row] = left, upper, right, lower
     return boxes
 
@@ -205,13 +232,15 @@ def _box_of(boxes: np.ndarray | None, row: int) -> tuple[int, ...]:
     return _NO_BOX if boxes is None else tuple(boxes[row].tolist())
 
 
-def _refuse_repeated(table: _Table, column: str, keys: Sequence[tuple[str, tuple[int, ...]]]) -> None:
-    first: dict[tuple[str, tuple[int, ...]], int] = {}
+def _refuse_repeated(table: _Table, column: str, values: Sequence[str], keys: Sequence[Hashable]) -> None:
+    first: dict[Hashable, int] = {}
     for row, key in enumerate(keys):
         before = first.setdefault(key, row)
         if before != row:
             cure = "give each text an 'id' of its own" if column == "text" else "keep one of the two"
-            raise table.error(row, column, f"{key[0]!r} is there already in {table.places[before]}: {cure}")
+            raise table.error(
+                row, column, f"{values[row]!r} is there already in {table.places[before]}: {cure}"
+            )
 
 
 def _as_columns(manifest: Manifest, folder: Path) -> dict[str, Sequence[str]]:
