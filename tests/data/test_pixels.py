@@ -69,6 +69,19 @@ def test_unreadable_images_are_counted_and_the_first_ones_named() -> None:
         decode_all(read, [12, 13], resize=(2, 2))
 
 
+def test_an_image_that_does_not_fit_into_memory_is_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(image: Image.Image, *_: object) -> np.ndarray:
+        if image.getpixel((0, 0)) == 3:
+            raise MemoryError
+        return np.zeros((1, 2, 2), dtype=np.uint8)
+
+    monkeypatch.setattr("understudy.data.decoding.decode", full)
+    with pytest.raises(
+        UserError, match=r"1 of 5 images cannot be read \(the image in row 3 does not fit into"
+    ):
+        decode_all(lambda row: Image.new("L", (1, 1), row), range(5), resize=(2, 2), channels=1)
+
+
 def test_unreadable_images_are_skipped_when_told() -> None:
     said: list[str] = []
     pixels = decode_all(read, range(200), resize=(2, 2), channels=1, skip_unreadable=True, say=said.append)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
 
 from understudy.data.preprocessing import Preprocessing, decode
+
+BICUBIC = Image.Resampling.BICUBIC
 
 
 def picture(width: int, height: int, channels: int = 3) -> Image.Image:
@@ -47,6 +51,34 @@ def test_the_right_size_is_left_as_it_is() -> None:
 def test_one_pixel_becomes_a_plain_image() -> None:
     assert (decode(Image.new("RGB", (1, 1), (9, 8, 7)), (5, 6))[:, 0, 0] == [9, 8, 7]).all()
     assert decode(Image.new("L", (1, 400), 5), (8, 8), channels=1).shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("size", [(1340, 20), (20, 1340)])
+@pytest.mark.parametrize("resize", [(24, 24), (24, 12)])
+def test_of_a_very_thin_image_only_what_is_kept_is_made(
+    size: tuple[int, int], resize: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = picture(*size).point(lambda value: 64 + value // 2)  # so that no filter leaves 0 to 255
+    whole = image.resize((24 * 67, 24) if size[0] > size[1] else (resize[1], resize[1] * 67), BICUBIC)
+    left, upper = round((whole.width - resize[1]) / 2), round((whole.height - resize[0]) / 2)
+    wanted = whole.crop((left, upper, left + resize[1], upper + resize[0]))
+    made: list[tuple[int, int]] = []
+    resized = Image.Image.resize
+
+    def watched(image: Image.Image, size: tuple[int, int], *args: Any, **named: Any) -> Image.Image:
+        made.append(size)
+        return resized(image, size, *args, **named)
+
+    monkeypatch.setattr(Image.Image, "resize", watched)
+    found = decode(image, resize).transpose(1, 2, 0)
+    assert made == [(resize[1], resize[0])]
+    assert np.abs(found.astype(int) - np.asarray(wanted).astype(int)).max() <= 2
+
+
+def test_a_less_thin_image_is_the_same_to_the_bit() -> None:
+    image = picture(640, 20)
+    wanted = image.resize((24 * 32, 24), BICUBIC).crop((372, 0, 396, 24))
+    assert np.array_equal(decode(image, (24, 24)).transpose(1, 2, 0), np.asarray(wanted))
 
 
 @pytest.mark.parametrize(

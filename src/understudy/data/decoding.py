@@ -109,10 +109,11 @@ def decode_into(
         for position in range(start, min(start + _CHUNK, len(rows))):
             try:
                 image = read(int(rows[position]))
+                pixels[position] = decode(image, (height, width), mode, interpolation, channels)
             except UserError as error:
                 reasons[position] = error.what if isinstance(error, UnreadableImageError) else str(error)
-            else:
-                pixels[position] = decode(image, (height, width), mode, interpolation, channels)
+            except MemoryError:  # after the file was read, whose name `read` says where it is too large
+                reasons[position] = f"the image in row {rows[position]} does not fit into memory resized"
         return min(start + _CHUNK, len(rows))
 
     threads = workers or min(16, os.cpu_count() or 1)

@@ -17,6 +17,8 @@ _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+_SPARE = 32
+"""An image that would be resized to more than so many times what is kept of it is cut first."""
 
 
 class Preprocessing(BaseModel):
@@ -91,10 +93,17 @@ def decode(
             full = (width, max(height, scale_up[1] // image.width))
     else:
         full = (width, height)
-    if image.size != full:
-        image = image.resize(full, _FILTERS[interpolation])
-    if full != (width, height):
-        left, upper = round((full[0] - width) / 2), round((full[1] - height) / 2)
-        image = image.crop((left, upper, left + width, upper + height))
+    left, upper = round((full[0] - width) / 2), round((full[1] - height) / 2)
+    kept = (left, upper, left + width, upper + height)
+    if image.size != full and full[0] * full[1] > _SPARE * width * height:
+        # All of a very thin image would take gigabytes. Pixels may differ a little from those cut out of it:
+        # Pillow orders its two passes by the sizes, and rounds and clips between them.
+        x, y, right, lower = (edge * image.size[i % 2] / full[i % 2] for i, edge in enumerate(kept))
+        image = image.resize((width, height), _FILTERS[interpolation], box=(x, y, right, lower))
+    else:
+        if image.size != full:
+            image = image.resize(full, _FILTERS[interpolation])
+        if full != (width, height):
+            image = image.crop(kept)
     pixels = np.asarray(image, dtype=np.uint8)
     return np.ascontiguousarray(pixels.reshape(height, width, channels).transpose(2, 0, 1))
