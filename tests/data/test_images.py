@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -174,10 +175,57 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
         read_image(tmp_path)
 
 
-def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
-    Image.fromarray(np.ones((2, 2), dtype=np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(UserError, match="floating-point numbers of unknown range"):
+@pytest.mark.parametrize(
+    ("pixel", "words"),
+    [
+        (np.float32(1), "floating-point numbers of unknown range"),
+        (np.int32(70_000), "whole numbers from 70,000 to 70,000"),
+        (np.int32(-1), "whole numbers from -1 to -1"),
+    ],
+)
+def test_pixels_of_unknown_range_are_refused(tmp_path: Path, pixel: np.generic, words: str) -> None:
+    Image.fromarray(np.full((2, 2), pixel)).save(tmp_path / "a.tif")
+    with pytest.raises(
+        UserError, match=rf"a.tif' has neither 8 nor 16 bits \(its pixels are {words}\): convert"
+    ):
         read_image(tmp_path / "a.tif")
+
+
+def test_thirty_two_bits_that_hold_sixteen_are_read(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 65535]], dtype=np.int32)).save(tmp_path / "a.tif")
+    assert pixels(read_image(tmp_path / "a.tif", channels=1)).tolist() == [[0, 255]]
+
+
+def test_an_image_of_too_many_pixels_is_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (30, 30)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
+    words = r"a.png' is too large \(Image size \(900 pixels\) exceeds limit of 800 pixels\): make it smaller"
+    with pytest.raises(UserError, match=words):
+        read_image(tmp_path / "a.png")
+
+
+def test_an_image_that_does_not_fit_into_memory_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    Image.fromarray(NOISE).save(tmp_path / "a.png")
+    monkeypatch.setattr("understudy.data.images.plain", full)
+    with pytest.raises(UserError, match=r"a.png' does not fit into memory: make it smaller or remove it"):
+        read_image(tmp_path / "a.png")
+
+
+def test_lab_becomes_grey_by_way_of_rgb(tmp_path: Path) -> None:
+    Image.new("LAB", (2, 2), (100, 128, 128)).save(tmp_path / "a.tif")
+    colour = read_image(tmp_path / "a.tif")
+    assert np.array_equal(pixels(read_image(tmp_path / "a.tif", channels=1)), pixels(colour.convert("L")))
+
+
+def test_transparent_sixteen_bit_grey_shows_white(tmp_path: Path) -> None:
+    grey = Image.fromarray(np.array([[1000, 1001]], dtype=np.uint16))
+    grey.save(tmp_path / "a.png", transparency=1000)
+    assert pixels(read_image(tmp_path / "a.png", channels=1)).tolist() == [[255, 4]]
 
 
 def test_images_are_listed_in_order_without_hidden_and_other_files(tmp_path: Path) -> None:
@@ -204,6 +252,44 @@ def test_linked_folders_are_followed(tmp_path: Path) -> None:
     (tmp_path / "seen").mkdir()
     (tmp_path / "seen" / "link").symlink_to(tmp_path / "real", target_is_directory=True)
     assert list_images(tmp_path / "seen") == [tmp_path / "seen" / "link" / "1.png"]
+
+
+def test_a_linked_folder_is_there_under_each_of_its_names(tmp_path: Path) -> None:
+    for name in ("train/owl/1.png", "other/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    (tmp_path / "test").symlink_to("train", target_is_directory=True)
+    (tmp_path / "train" / "ant").symlink_to("owl", target_is_directory=True)
+    (tmp_path / "train" / "owl" / "up").symlink_to(tmp_path / "train", target_is_directory=True)
+    (tmp_path / "other" / "here").symlink_to(".", target_is_directory=True)
+    found = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
+    assert found == [
+        "other/2.png",
+        "test/ant/1.png",
+        "test/owl/1.png",
+        "train/ant/1.png",
+        "train/owl/1.png",
+    ]
+
+
+def test_a_loop_ends_where_the_folder_is_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "1.png").touch()
+    (tmp_path / "a" / "b" / "back").symlink_to(tmp_path, target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    assert list_images(".") == [Path("a/b/1.png")]
+
+
+def test_a_name_that_is_not_utf8_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    try:
+        os.close(os.open(os.fsencode(tmp_path) + b"/caf\xe9.png", os.O_CREAT | os.O_WRONLY))
+    except OSError:
+        pytest.skip("this file system knows no such names")
+    with pytest.raises(UserError, match=r"the name of '.*caf\\udce9.png' is not UTF-8 text: rename it"):
+        list_images(tmp_path)
 
 
 def test_folders_that_are_none_are_named(tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ def with_row(row: int, value: float) -> np.ndarray:
         ({"ids": IDS[:39]}, "one id for each of its 40 vectors, got 39 ids"),
         ({"hashes": ["h"]}, "got 40 ids and 1 hashes"),
         ({"ids": [*IDS[:39], IDS[6]]}, "'a/06.png' stands in row 6 and in row 39"),
+        ({"ids": [*IDS[:39], "caf\udce9"]}, r"the id 'caf\\udce9' in row 39 is not UTF-8 text: rename it"),
     ],
 )
 def test_bad_vectors_and_ids_are_refused_and_nothing_is_written(

@@ -50,7 +50,8 @@ def read_image(
     """Reads an image of any common kind as plain grey or RGB.
 
     The EXIF orientation is applied; palettes are resolved; CMYK becomes RGB; what is transparent shows white;
-    16-bit grey is scaled to 8 bits (not clipped); of several frames the first is taken.
+    16-bit grey is scaled to 8 bits (not clipped; wider numbers are refused); of several frames the first is
+    taken.
 
     Args:
         path: The file, or an item of a HuggingFace data set on disk (``birds#train/12``).
@@ -61,8 +62,8 @@ def read_image(
         A loaded image in mode "L" or "RGB".
 
     Raises:
-        UserError: The file does not exist, is not an image, is truncated or corrupt, or does not hold the
-            box.
+        UserError: The file does not exist, is not an image, is truncated or corrupt, too large, holds
+            floating-point or 32-bit numbers, or does not hold the box.
 
     Example:
         >>> import tempfile
@@ -91,10 +92,8 @@ def read_image(
         raise UnreadableImageError(
             f"{name} {error}", "prepare the data set again, or mend or remove the item"
         ) from error
-    except _BROKEN as error:
-        raise UnreadableImageError(
-            f"{name} is truncated or corrupt ({error})", "replace or remove it"
-        ) from error
+    except (MemoryError, *_BROKEN) as error:
+        raise _unreadable(name, error) from error
     if box is None:
         return image
     left, upper, right, lower = box
@@ -125,7 +124,8 @@ def read_header(path: Path) -> tuple[int, int, int]:
 def list_images(folder: str | Path) -> list[Path]:
     """Every image file under a folder, by its ending, in the order of the paths' names; hidden ones left out.
 
-    Links to folders are followed, each folder once.
+    Links to folders are followed, but for those that lead back to a folder they lie in. A folder that is also
+    linked to is there under each of its names, as a copy of it would be.
 
     Args:
         folder: Where to look.
@@ -134,7 +134,8 @@ def list_images(folder: str | Path) -> list[Path]:
         The paths, each beginning with ``folder``.
 
     Raises:
-        UserError: The folder does not exist or is not one.
+        UserError: The folder does not exist or is not one, or a name in it is not UTF-8, which no manifest
+            can hold.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -142,20 +143,29 @@ def list_images(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"{str(folder)!r} is a file, not a folder: pass the folder that holds the images")
     found: list[Path] = []
-    seen: set[str] = set()
+    above: dict[Path, frozenset[str]] = {}  # of each folder, where it and those it lies in really are
     for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
+        real, outer = os.path.realpath(place), above.get(Path(place).parent, frozenset())
+        if real in outer:
             folders.clear()
             continue
-        seen.add(real)
+        above[Path(place)] = outer | {real}
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
             Path(place, name)
             for name in files
             if not name.startswith(".") and PurePath(name).suffix.lower() in ENDINGS
         ]
+    for path in found:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"the name of {str(path)!r} is not UTF-8 text: rename it") from error
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+class _RangeError(ValueError):
+    """Pixels that cannot be scaled to 8 bits, for nothing says what is white."""
 
 
 class _NoItem(Exception):
@@ -177,13 +187,30 @@ def _source(path: Path) -> Path | io.BytesIO:
     return path if content is None else content
 
 
+def _unreadable(name: str, error: Exception) -> UnreadableImageError:
+    """What is wrong with a file that Pillow gives up on, or that no rule makes 8 bits of."""
+    if isinstance(error, _RangeError):
+        return UnreadableImageError(f"{name} has neither 8 nor 16 bits ({error})", "convert or remove it")
+    if isinstance(error, Image.DecompressionBombError):
+        sizes = str(error).split(",")[0]  # how many pixels it has, and how many are read at most
+        return UnreadableImageError(f"{name} is too large ({sizes})", "make it smaller or remove it")
+    if isinstance(error, MemoryError):
+        return UnreadableImageError(f"{name} does not fit into memory", "make it smaller or remove it")
+    return UnreadableImageError(f"{name} is truncated or corrupt ({error})", "replace or remove it")
+
+
 def plain(image: Image.Image, channels: int) -> Image.Image:
     """Grey or RGB, 8 bits, opaque."""
     if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers of unknown range")
+        raise _RangeError("its pixels are floating-point numbers of unknown range")
     if image.mode.startswith("I"):  # "I;16" of any byte order; "I" is how Pillow gives 16-bit PGM files
-        wide = np.asarray(image).astype(np.int64).clip(0, 65535)
+        wide = np.asarray(image).astype(np.int64)
+        if wide.min() < 0 or wide.max() > 65535:
+            raise _RangeError(f"its pixels are whole numbers from {wide.min():,} to {wide.max():,}")
+        wide[wide == image.info.get("transparency", -1)] = 65535
         image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+    if image.mode == "LAB":  # which Pillow does not make grey
+        image = image.convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -23,10 +23,10 @@ def few(faults: Sequence[object]) -> str:
 
 
 def check_ids(ids: Sequence[str], hashes: Sequence[str] | None, count: int) -> None:
-    """Refuses ids that are not one for each item, or that repeat.
+    """Refuses ids that are not one for each item, that repeat, or that cannot be written.
 
     Raises:
-        UserError: Naming the numbers, or the first id that repeats and its rows.
+        UserError: Naming the numbers, the first id that repeats and its rows, or one that is not UTF-8.
     """
     if len(ids) != count or (hashes is not None and len(hashes) != count):
         held = f"{len(ids)} ids" + ("" if hashes is None else f" and {len(hashes)} hashes")
@@ -35,6 +35,11 @@ def check_ids(ids: Sequence[str], hashes: Sequence[str] | None, count: int) -> N
         first: dict[str, int] = {}
         row, other = next((row, first[i]) for row, i in enumerate(ids) if first.setdefault(i, row) != row)
         raise UserError(f"the id {ids[row]!r} stands in row {other} and in row {row}: ids must be unique")
+    for row, name in enumerate(ids):
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"the id {name!r} in row {row} is not UTF-8 text: rename it") from error
 
 
 def check_rows(
