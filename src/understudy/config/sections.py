@@ -165,9 +165,9 @@ class SamplerConfig(Section):
     batch_size: Positive = Field(128, description="images in a (global) batch")
     images_per_class: Positive = Field(4, description="images of each class in a batch")
     replacement: bool = Field(False, description="draw classes anew for each batch instead of using all up")
-    labelled: Fraction = Field(0.5, description="share of a mixed batch that has labels")
+    labelled: Fraction = Field(0.5, description="least share of a mixed batch that has labels")
     unlabelled: Literal["random", "teacher_knn"] = Field(
-        "random", description="how the rest of a mixed batch is drawn"
+        "random", description="how the rest of a mixed batch is drawn, from all images"
     )
     neighbours: Positive = Field(7, description="the teacher's neighbours beside each image of teacher_knn")
     neighbourhood: Positive = Field(20, description="among how many nearest images these are drawn")

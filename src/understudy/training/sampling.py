@@ -102,7 +102,7 @@ def _positives(protocol: Protocol | None, manifest: Manifest) -> np.ndarray:
 def _label_free(
     config: SamplerConfig, rows: np.ndarray, size: int, seed: int, *, near: bool
 ) -> Unlabelled | TeacherNeighbours:
-    size = min(size, len(rows))  # no image twice in a batch
+    size = min(size, len(rows))  # no image twice among these
     if not near:
         return Unlabelled(rows, size, seed=seed)
     return TeacherNeighbours(rows, size, config.neighbours, neighbourhood=config.neighbourhood, seed=seed)

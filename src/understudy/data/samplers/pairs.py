@@ -21,7 +21,7 @@ class CrossCameraPairs(Sampler):
     Args:
         rows: (n,) manifest rows to draw from.
         labels: Class codes of all manifest rows; rows with a negative code are left out.
-        cameras: Camera codes of all manifest rows.
+        cameras: Camera codes of all manifest rows; rows with a negative code are in no pair.
         batch_size: Images in a batch; even.
         seed: The seed of all plans.
 
@@ -68,6 +68,7 @@ class CrossCameraPairs(Sampler):
 
 
 def _across(members: np.ndarray, cameras: np.ndarray) -> np.ndarray:
+    members, cameras = members[cameras >= 0], cameras[cameras >= 0]
     first, second = np.triu_indices(len(members), 1)
     apart = cameras[first] != cameras[second]
     return np.stack((members[first[apart]], members[second[apart]]), axis=1)
