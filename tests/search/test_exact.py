@@ -78,6 +78,22 @@ def test_float_scores_match_the_table(block_bytes: int | None, metric: Metric) -
     assert torch.equal(indices, order)
 
 
+@pytest.mark.parametrize("scale", [1e-16, 1e-21, 1e-25, 1e-37])
+def test_how_short_a_vector_is_changes_no_cosine(scale: float) -> None:
+    query, gallery = normal(7, 5, 3), normal(30, 5, 4)
+    mixed = torch.cat([scale * gallery[:10], gallery[10:29], torch.zeros(1, 5)])
+    whole = torch.cat([gallery[:29], torch.zeros(1, 5)])
+    want, order = search.topk(query, whole, 30)
+    for short in (query, scale * query):
+        scores, indices = search.topk(short, mixed, 30)
+        assert torch.allclose(scores, want, rtol=1e-5, atol=1e-6)
+        assert torch.equal(indices, order)
+    # Those of usual length keep every bit beside the others.
+    prepared = [Scoring(query, rows, "cosine").gallery for rows in (mixed, whole)]
+    assert torch.equal(prepared[0][10:], prepared[1][10:])
+    assert torch.equal(prepared[1][:29], gallery[:29] / gallery[:29].square().sum(1).sqrt()[:, None])
+
+
 @pytest.mark.parametrize("block_bytes", BLOCKS)
 @pytest.mark.parametrize("form", ["padded", "lists", "rule"])
 def test_each_query_has_its_own_exclusions(block_bytes: int | None, form: str) -> None:

@@ -98,7 +98,14 @@ def _prepare(side: str, x: Tensor, dtype: torch.dtype, metric: Metric) -> tuple[
         named = ", ".join(str(row) for row in bad[:3].tolist()) + (", …" if len(bad) > 3 else "")
         raise ValueError(f"{side} rows {named} hold NaN, infinity or numbers too large for {dtype}")
     if metric == "cosine":
-        x = x / torch.where(squares > 0, squares, 1).sqrt()[:, None]
+        lengths = squares
+        faint = (squares < torch.finfo(dtype).tiny / torch.finfo(dtype).eps).nonzero()[:, 0]
+        if len(faint):  # so short that squares underflow: measured with the largest number at 1
+            rows = x[faint]
+            largest = rows.abs().amax(1, keepdim=True)
+            rows = rows / torch.where(largest > 0, largest, 1)
+            x, lengths = x.index_copy(0, faint, rows), squares.index_copy(0, faint, rows.square().sum(1))
+        x = x / torch.where(lengths > 0, lengths, 1).sqrt()[:, None]
     return x, squares
 
 
