@@ -73,7 +73,7 @@ class Settings:
             raise ValueError(f"confidence lies between 0 and 1, 0.95 is usual, got {self.confidence}")
 
     def recorded(self) -> dict[str, Any]:
-        """What belongs into a report; the memory changes no figure."""
+        """What belongs into a report; not the memory, which can only reorder equal embeddings by rounding."""
         facts: dict[str, Any] = {"ks": list(self.ks), "overlap_ks": list(self.overlap_ks)}
         if self.map_ks:
             facts["map_ks"] = list(self.map_ks)
