@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from understudy.errors import UserError
-from understudy.evaluation import metric_learning, reidentification, revisited, single_gallery_shot
+from understudy.evaluation import (
+    metric_learning,
+    multi_queries,
+    reidentification,
+    revisited,
+    single_gallery_shot,
+)
 from understudy.evaluation.describe import Describing
 from understudy.evaluation.lists import joined
 
@@ -39,6 +46,32 @@ def test_a_query_that_sees_nothing_does_not_stop_the_others() -> None:
     assert report.metrics == {"cmc@1": 1, "cmc@2": 1, "map": 1, "minp": 1}
     assert math.isnan(report.per_query["map"][0])
     assert report.counts["skipped"] == 1
+
+
+def test_queries_are_skipped_where_there_is_nothing_but_a_teacher_too() -> None:
+    x = vectors(5)
+    report = metric_learning(x, [0, 1, 2, 3, 4], reference=x)
+    assert report.metrics == {"neighbour_overlap@4": 1}
+    assert report.counts["skipped"] == 5
+
+
+def test_arrays_of_any_layout_are_taken() -> None:
+    x, labels = np.random.default_rng(0).normal(size=(6, 4)), np.array([0, 0, 1, 1, 2, 2])
+    want = metric_learning(np.ascontiguousarray(x[::-1, ::-1]), labels[::-1].copy()).metrics
+    assert metric_learning(x[::-1, ::-1], labels[::-1]).metrics == want
+    assert metric_learning(x.astype(">f8")[::-1, ::-1], labels.astype(">i4")[::-1]).metrics == want
+
+
+def test_labels_that_are_no_numbers_are_refused_and_no_labels_are_none() -> None:
+    x = vectors(2)
+    with pytest.raises(
+        ValueError, match=r"student labels must be 2 whole numbers, .* got <U1 of shape \(2,\)"
+    ):
+        metric_learning(x, ["a", "b"])  # type: ignore[list-item]
+    with pytest.raises(UserError, match="there is nothing to measure"):
+        metric_learning(x[:0], [])
+    with pytest.raises(UserError, match="there is nothing to measure: no query has a label"):
+        multi_queries([-1, -1], [0, 0], x, [0, 1], [0, 0])
 
 
 def test_cameras_hide_rows_and_leave_cut_offs_alone() -> None:

@@ -38,6 +38,8 @@ def as_vectors(name: str, vectors: Vectors, device: torch.device | None = None) 
         understudy.errors.UserError: the student embeddings are not finite in 1 of 2 rows (1): the ...
     """
     if isinstance(vectors, np.ndarray):
+        if min(vectors.strides, default=0) < 0 or not vectors.dtype.isnative:  # which PyTorch does not take
+            vectors = np.ascontiguousarray(vectors, vectors.dtype.newbyteorder("="))
         vectors = torch.from_numpy(vectors if vectors.flags.writeable else vectors.copy())
     if vectors.ndim != 2 or vectors.shape[1] == 0 or not vectors.is_floating_point():
         raise ValueError(
@@ -75,12 +77,18 @@ def as_labels(name: str, labels: Labels, count: int, device: torch.device, *, wh
         >>> as_labels("student", [3, -1], 2, torch.device("cpu"))
         tensor([ 3, -1])
     """
-    codes = torch.as_tensor(np.asarray(labels)) if not isinstance(labels, Tensor) else labels
-    if codes.shape != (count,) or codes.is_floating_point() or codes.dtype == torch.bool:
+    codes = labels if isinstance(labels, Tensor) else np.asarray(labels)
+    if isinstance(codes, Tensor):
+        whole = not (codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool)
+    else:
+        whole = codes.dtype.kind in "iu" or count == 0  # an empty list is of no type
+    if codes.shape != (count,) or not whole:
         raise ValueError(
             f"the {name} {what} must be {count} whole numbers, one for each embedding, "
             f"got {codes.dtype} of shape {tuple(codes.shape)}"
         )
+    if not isinstance(codes, Tensor):
+        codes = torch.from_numpy(codes.astype(np.int64))
     return codes.to(device, torch.int64)
 
 

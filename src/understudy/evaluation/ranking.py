@@ -106,7 +106,7 @@ def measure(
     nearest: list[Tensor] = []
     values = ranked_figures(ranking, settings, kinds, nearest) if judged else {}
     values |= agreement_figures(ranking, settings, nearest) if ranking.reference is not None else {}
-    skipped = int((ranking.positives == 0).sum()) if judged and ranking.positives is not None else 0
+    skipped = 0 if ranking.positives is None else int((ranking.positives == 0).sum())
     counts = {
         "queries": len(ranking.query),
         "skipped": skipped,

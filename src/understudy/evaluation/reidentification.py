@@ -123,7 +123,7 @@ def multi_queries(
         The queries, ordered by identity and camera.
 
     Raises:
-        UserError: A query has no camera, or its identity and camera no image to average.
+        UserError: No query has a label, one has no camera, or its identity and camera no image to average.
         ValueError: Shapes that do not fit together.
 
     Example:
@@ -135,6 +135,8 @@ def multi_queries(
     labels = as_labels("query", query_labels, len(query_labels), x.device)
     cameras = as_labels("query", query_cameras, len(labels), x.device, what="cameras")
     rows = (labels >= 0).nonzero()[:, 0]
+    if not len(rows):
+        raise UserError("there is nothing to measure: no query has a label")
     check_cameras("query", cameras[rows])
     codes, place = torch.unique(joined(labels[rows], cameras[rows]), return_inverse=True)
     first = rows.new_full((len(codes),), len(labels)).scatter_reduce(0, place, rows, "amin")
