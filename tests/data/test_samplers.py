@@ -256,23 +256,6 @@ def test_a_mixed_epoch_is_that_of_the_longer_part() -> None:
     assert np.array_equal(Mixed(few, many, batches=5).plan(1)[:, 4:], many.plan(0)[5:10])
 
 
-def test_no_image_of_the_first_part_comes_again_in_the_second() -> None:
-    few, many = Unlabelled(np.arange(20), 6, seed=0), Unlabelled(np.arange(30), 8, seed=1)
-    mixed = Mixed(few, many, batches=50)
-    for epoch in range(3):
-        plan = mixed.plan(epoch)
-        assert all(len(set(batch)) == 14 for batch in plan.tolist())
-        assert np.array_equal(mixed.plan(epoch), plan)
-        before = np.concatenate([many.plan(own) for own in range(1 + (epoch + 1) * 50 // len(many))])
-        drawn = before[epoch * 50 :][:50]
-        again = (drawn[:, :, None] == plan[:, None, :6]).any(2)
-        assert 0.1 < again.mean() < 0.3
-        assert np.array_equal(plan[:, 6:] != drawn, again)  # all else stays where it was
-    # Of eight images six are in the first part: two are left for four places.
-    crowded = Mixed(Unlabelled(np.arange(8), 6, seed=0), Unlabelled(np.arange(8), 4, seed=1)).plan(0)
-    assert all(len(set(batch)) == 8 for batch in crowded.tolist())
-
-
 def test_images_without_a_camera_are_in_no_pair_across_cameras() -> None:
     rows, one_class = np.arange(5), np.zeros(5, np.int64)
     sampler = CrossCameraPairs(rows, one_class, np.array([-1, 0, -1, 1, -1]), 2, seed=0)

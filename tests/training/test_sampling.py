@@ -74,9 +74,7 @@ def test_a_mixed_batch_has_labelled_classes_first_and_any_image_after() -> None:
     plan = sampler.plan(0)
     assert sampler.batch_size == 12
     assert plan[:, :6].max() < 9
-    assert set(plan.ravel().tolist()) == set(range(39))
-    assert plan[:, 6:].min() < 9
-    assert all(len(set(batch)) == 12 for batch in plan.tolist())
+    assert set(plan[:, 6:].ravel().tolist()) == set(range(39))
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,6 @@ class Mixed(Sampler):
     """The batch of one sampler followed by the batch of another.
 
     The shorter of the two goes on with its own next epoch as often as needed, so all its images keep coming.
-    Where the second sampler draws an image that the first has in the same batch, another of the second's
-    images stands in its place, as far as there are others: the batch holds the image already.
 
     Args:
         labelled: Plans the first part of every batch.
@@ -40,20 +38,7 @@ class Mixed(Sampler):
 
     def plan(self, epoch: int) -> np.ndarray:
         """Rows of the first sampler, then rows of the second."""
-        first, second = (self._stretch(part, epoch) for part in self.parts)
-        plan = np.concatenate([first, second], axis=1)
-        apart = np.arange(len(plan))[:, None] * (1 + plan.max())  # no row of one batch is like one of another
-        repeated = np.isin(second + apart, first + apart)
-        deck, dealt = self._generator(epoch).permutation(np.unique(second)), 0
-        for number in np.flatnonzero(repeated.any(1)):
-            places = first.shape[1] + np.flatnonzero(repeated[number])
-            # So many different images hold enough that are not in the batch, if there are enough at all.
-            hand = min(len(deck), len(places) + self.batch_size)
-            others = deck.take(np.arange(dealt, dealt + hand), mode="wrap")
-            others = others[~np.isin(others, plan[number])][: len(places)]
-            plan[number, places[: len(others)]] = others
-            dealt += hand
-        return plan
+        return np.concatenate([self._stretch(part, epoch) for part in self.parts], axis=1)
 
     def _stretch(self, part: Sampler, epoch: int) -> np.ndarray:
         """This epoch's share of the endless stream of a part's own epochs."""
