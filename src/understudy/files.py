@@ -39,7 +39,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         'whole'
     """
     path = Path(path)
-    with _plain_words(path):
+    with plain_words(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         os.close(handle)
@@ -54,12 +54,17 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_directory(path: str | Path, *, overwrite: bool = False, last: str = "") -> Iterator[Path]:
     """Gives a temporary directory beside ``path`` and moves it there once the block ends without an error.
 
+    Where ``path`` is an empty directory, that one stays, for it may be a disk's mount point or lie where
+    nothing else may be written: the temporary one then lies in it, and what it holds is moved one by one.
+
     Args:
-        path: Where the finished directory is to stand.
-        overwrite: Replace an existing directory; otherwise it is refused before anything is written.
+        path: Where the finished directory is to stand; a link stays one.
+        overwrite: Replace an existing directory; otherwise it is refused before anything is written, and so
+            is one that has come since when the block ends.
+        last: The file by which readers know a whole directory: moved last where all are moved one by one.
 
     Yields:
         The temporary directory to fill.
@@ -76,23 +81,52 @@ def atomic_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[P
         ['config.json']
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise UserError(f"{str(path)!r} exists already: pass another place or remove it first")
-    with _plain_words(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    with plain_words(path):
+        place = Path(os.path.realpath(path))
+        if place.exists() and not overwrite:
+            raise _taken(path)
+        fill = place.is_dir() and is_empty(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside = place if fill else place.parent
+        draft = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".tmp", dir=beside))
         try:
             yield draft
             for file in draft.rglob("*"):
                 if file.is_file():
                     _flush(file)
             draft.chmod(0o777 & ~_umask())
-            if path.exists():
-                _swap(draft, path)
+            if fill:
+                _fill(draft, place, path, last)
+            elif not place.exists():
+                draft.rename(place)
+            elif overwrite:
+                _swap(draft, place)
             else:
-                draft.rename(path)
+                raise _taken(path)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def is_empty(path: str | Path) -> bool:
+    """Whether nothing stands there, or a directory of hidden files: locks, and what a killed process left.
+
+    Raises:
+        UserError: The name is too long, or the directory may not be looked into.
+
+    Example:
+        >>> import tempfile
+        >>> place = Path(tempfile.mkdtemp())
+        >>> (place / ".lock").touch()
+        >>> is_empty(place), is_empty(place / "none"), is_empty(place / ".lock")
+        (True, True, False)
+    """
+    path = Path(path)
+    with plain_words(path):
+        try:
+            path.stat()
+        except FileNotFoundError:
+            return True
+        return path.is_dir() and all(entry.name.startswith(".") for entry in path.iterdir())
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -107,13 +141,13 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def make_directory(path: str | Path) -> None:
-    """Makes a directory and its parents where they are missing.
+    """Makes a directory and its parents where they are missing, through links to what is not there yet.
 
     Raises:
         UserError: The place cannot be written.
     """
-    with _plain_words(Path(path)):
-        Path(path).mkdir(parents=True, exist_ok=True)
+    with plain_words(Path(path)):
+        Path(os.path.realpath(path)).mkdir(parents=True, exist_ok=True)
 
 
 def append_line(path: str | Path, line: str) -> None:
@@ -122,14 +156,30 @@ def append_line(path: str | Path, line: str) -> None:
     Raises:
         UserError: The disk is full or the place cannot be written.
     """
-    with _plain_words(Path(path)), Path(path).open("a", encoding="utf-8") as file:
+    with plain_words(Path(path)), Path(path).open("a", encoding="utf-8") as file:
         file.write(f"{line}\n")
+
+
+def _taken(path: Path) -> UserError:
+    return UserError(f"{str(path)!r} exists already: pass another place or remove it first")
+
+
+def _fill(draft: Path, place: Path, path: Path, last: str) -> None:
+    """Moves what a finished directory holds into an empty one."""
+    if not is_empty(place):
+        raise _taken(path)
+    for entry in sorted(draft.iterdir(), key=lambda entry: entry.name == last):
+        entry.rename(place / entry.name)
 
 
 def _swap(draft: Path, path: Path) -> None:
     """Puts a finished directory in the place of an old one; the old one goes last."""
     old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-    path.rename(old / path.name)
+    try:
+        path.rename(old / path.name)
+    except OSError:  # a disk is mounted there
+        old.rmdir()
+        raise
     draft.rename(path)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -145,8 +195,38 @@ def _umask() -> int:
     return mask
 
 
+_NOT_THERE = (
+    errno.EACCES,
+    errno.EBUSY,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.ENOTEMPTY,
+    errno.EPERM,
+    errno.EROFS,
+)
+
+
 @contextlib.contextmanager
-def _plain_words(path: Path) -> Iterator[None]:
+def plain_words(path: str | Path) -> Iterator[None]:
+    """Says in one sentence that a file or directory cannot be written, and why.
+
+    Args:
+        path: What is written, for the sentence.
+
+    Raises:
+        UserError: The disk is full, or the place cannot be written.
+
+    Example:
+        >>> with plain_words("runs/birds"):
+        ...     raise OSError(errno.EBUSY, "Device or resource busy")
+        Traceback (most recent call last):
+        ...
+        understudy.errors.UserError: cannot write 'runs/birds' (Device or resource busy): pass a place you may
+        write to
+    """
     try:
         yield
     except OSError as error:
@@ -155,7 +235,7 @@ def _plain_words(path: Path) -> Iterator[None]:
                 f"no space left while writing {str(path)!r}: free some space and run the same command again; "
                 "nothing was changed"
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        if error.errno in _NOT_THERE:
             raise UserError(
                 f"cannot write {str(path)!r} ({error.strerror}): pass a place you may write to"
             ) from error

@@ -86,7 +86,7 @@ def save_artefact(
     }
     if model.space is not None:
         config["space"] = model.space.model_dump(mode="json")
-    with atomic_directory(directory, overwrite=overwrite) as draft:
+    with atomic_directory(directory, overwrite=overwrite, last=CONFIG) as draft:
         # not save_file: on a full disk it raises an error of its own
         (draft / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
         write_json(draft / CONFIG, config)

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from understudy.data.table.checks import check_ids, check_rows
+from understudy.data.table.index import FACTS
 from understudy.data.table.plan import Dtype, TablePlan
 from understudy.data.table.table import Table
 from understudy.data.table.writing import TableWriter
@@ -57,7 +58,7 @@ def write_table(
     check_ids(ids, hashes, len(array))
     check_rows(array, dtype)
     with (
-        atomic_directory(directory, overwrite=overwrite) as draft,
+        atomic_directory(directory, overwrite=overwrite, last=FACTS) as draft,
         TableWriter.open(draft, ids, plan=plan, hashes=hashes) as writer,
     ):
         for shard in range(writer.shards):
