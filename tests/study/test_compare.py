@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from understudy.errors import UserError
-from understudy.study import crew, read_study, results
+from understudy.study import crew, read_study, results, runner
 from understudy.study.job import Job
 from understudy.training.directory.results import read_run
 from understudy.training.workshop import Workshop
@@ -143,6 +143,23 @@ def test_another_study_is_refused(command: Command, study: Path, tmp_path: Path)
     assert refused.status == 2
     assert "holds a study with other 'base.steps'" in refused.err
     assert stamps(out) == before
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_came_while_the_study_was_drawn_up_is_not_replaced(
+    command: Command, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    out = tmp_path / "out"
+    if there:
+        out.mkdir()
+
+    def slow(*_: object) -> None:
+        out.mkdir(exist_ok=True)
+        (out / "notes.txt").write_text("theirs")
+
+    monkeypatch.setattr(runner, "check_study", slow)
+    assert "exists already and is not a study" in command("compare", study, "--out", out).err
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
 
 
 def test_rows_that_share_a_seed_start_from_the_same_weights(

@@ -37,7 +37,8 @@ from understudy.models import build_embedder
 from understudy.training import run as run_module
 from understudy.training.capture import CapturedStep
 from understudy.training.compiling import Compilation
-from understudy.training.directory import records
+from understudy.training.directory import locking, records
+from understudy.training.directory.locking import only_writer
 from understudy.training.directory.results import read_run
 from understudy.training.processes import distributed
 from understudy.training.processes.distributed import LostProcess
@@ -316,7 +317,14 @@ def _failing(value: dict[str, Any], place: Path) -> None:
             execute(config({**value, "sampler": batch, "supervised": []}), place / "small")
         with pytest.raises(UserError) as sync_bn:
             execute(config({**value, "sync_bn": True}), place / "sync")
-        note(place, said=[str(error.value) for error in (nan, disk, small, sync_bn)])
+        with contextlib.ExitStack() as other, patch.object(locking, "_PATIENCE", 0.0):
+            if distributed.rank() == 1:
+                (place / "held").mkdir()
+                other.enter_context(only_writer(place / "held"))
+            distributed.barrier()
+            with pytest.raises(UserError) as held:
+                execute(config(value), place / "held")
+        note(place, said=[str(error.value) for error in (nan, disk, small, sync_bn, held)])
         if distributed.rank() == 1:
             os._exit(3)  # as a process that was killed
         with pytest.raises(LostProcess, match="another process of this run has ended"):
@@ -331,12 +339,13 @@ def test_what_one_process_cannot_do_ends_all_with_one_sentence(
     assert pair(_failing, {**frozen, "checkpoint_every": 1, "evaluation": {}}, tmp_path) == [0, 3]
     first, second = notes(tmp_path)
     assert first["said"] == second["said"]
-    nan, disk, small, sync_bn = first["said"]
+    nan, disk, small, sync_bn, held = first["said"]
     assert nan.startswith("the loss part 'cross_entropy' became nan at step 2: lower optim.lr")
     assert (tmp_path / "nan" / "checkpoints" / "step-00000002.pt").is_file()
     assert "no space left while writing" in disk
     assert small.startswith("batches of 1 images cannot be shared by 2 processes: raise sampler.batch_size")
     assert sync_bn.startswith("sync_bn needs GPUs")
+    assert "is at work on the run in" in held
     assert first["lost"]  # nobody else could say why
     assert not (tmp_path / "alone").exists()
 

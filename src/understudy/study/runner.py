@@ -11,7 +11,7 @@ import yaml
 
 from understudy.config import first_difference, read_yaml
 from understudy.errors import UserError
-from understudy.files import atomic_directory, write_json, write_text
+from understudy.files import is_empty, write_json, write_text
 from understudy.study.check import CHOICE, check_study
 from understudy.study.config import RowConfig, StudyConfig, slug
 from understudy.study.crew import Crew
@@ -72,7 +72,8 @@ def run_study(
     gpus = gpus_of([study.run_config(row, study.seed_list[0], row.first) for row in study.rows], devices)
     if not _checked(study, out):
         check_study(study, workshop)
-        _claim(study, out)
+        _refuse_others(study, out)  # again: that has taken minutes
+        write_text(out / "study.yaml", _as_yaml(study))  # rows or figures may have come to it
     spending = Spending(out / "spent.json")
     trials = _trials(study, out)
     tried = [job for jobs in trials.values() for job in jobs]
@@ -116,7 +117,7 @@ def _refuse_others(study: StudyConfig, out: Path) -> None:
             raise UserError(
                 f"{str(out)!r} holds a study with other {changed!r}: pass another --out, or remove it"
             )
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif not is_empty(out):
         raise UserError(f"{str(out)!r} exists already and is not a study: pass another --out")
 
 
@@ -130,14 +131,6 @@ def _runs(tree: Mapping[str, Any]) -> dict[str, Any]:
     """What of a study's settings its runs depend on."""
     rows = {row["name"]: row for row in tree["rows"]}
     return {"redraw": False, **{key: tree[key] for key in _OF_RUNS if key in tree}, "rows": rows}
-
-
-def _claim(study: StudyConfig, out: Path) -> None:
-    if (out / "study.yaml").is_file():
-        write_text(out / "study.yaml", _as_yaml(study))  # rows or figures may have come to it
-        return
-    with atomic_directory(out, overwrite=True) as draft:
-        (draft / "study.yaml").write_text(_as_yaml(study), encoding="utf-8")
 
 
 def _as_yaml(study: StudyConfig) -> str:

@@ -21,7 +21,7 @@ from understudy.training.capture import why_not
 from understudy.training.compiling import Compilation, compiles
 from understudy.training.device import find_device, hardware, working_on
 from understudy.training.directory.card import provenance
-from understudy.training.directory.claiming import Claim, is_free
+from understudy.training.directory.claiming import Claim
 from understudy.training.directory.records import Records
 from understudy.training.directory.results import Run, read_run
 from understudy.training.guard import Diverged, NotFinite
@@ -58,8 +58,8 @@ def execute(
         The finished run.
 
     Raises:
-        UserError: ``out`` holds another run, something in the configuration cannot be done, or the memory ran
-            out.
+        UserError: ``out`` holds another run, or another process is at work on this one; something in the
+            configuration cannot be done, or the memory ran out.
         NotFinite: A loss became NaN or infinite; the last good checkpoint is kept.
         Stopped: SIGINT or SIGTERM came; a checkpoint is written if a step was taken.
         LostProcess: Another process of the run has ended.
@@ -67,20 +67,19 @@ def execute(
     with distributed.launched():
         if reporter is None or not distributed.is_writer():
             reporter = Reporter(None if distributed.is_writer() else io.StringIO(), quiet=True)
+        out = Path(out)
         resume = resume or distributed.restarts() > 0
-        with naming_memory(config, Path(out)):
-            return _execute(config, Path(out), resume, workshop or Workshop(), reporter)
+        with naming_memory(config, out), Claim(config, out, resume) as claiming:
+            finished = distributed.once(lambda: read_run(out) if (out / "summary.json").is_file() else None)
+            return finished or _execute(config, out, resume, workshop or Workshop(), reporter, claiming)
 
 
-def _execute(config: RunConfig, out: Path, resume: bool, workshop: Workshop, reporter: Reporter) -> Run:
+def _execute(
+    config: RunConfig, out: Path, resume: bool, workshop: Workshop, reporter: Reporter, claiming: Claim
+) -> Run:
     started = time.monotonic()
-    fresh = distributed.once(lambda: is_free(config, out, resume))
-    finished = distributed.once(lambda: read_run(out) if (out / "summary.json").is_file() else None)
-    if finished is not None:
-        return finished
     with working_on(find_device(config.device)), reporter, listening() as stop:
         stop.leave("before the first step")
-        claiming = Claim(config, out, fresh)
         parts = assemble(config, workshop, reporter, out=out, claim=claiming)
         stop.leave(None)
         claiming()  # only now, so that a mistake leaves nothing behind

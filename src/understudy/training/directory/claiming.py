@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
+from typing import Self
 
 from understudy._version import __version__
 from understudy.config import RunConfig, read_yaml, to_yaml
 from understudy.errors import UserError
-from understudy.files import atomic_directory, write_text
+from understudy.files import is_empty, make_directory, write_text
+from understudy.training.directory.locking import only_writer
 from understudy.training.directory.resuming import changed_setting
 from understudy.training.processes import distributed
 
 
 def is_free(config: RunConfig, out: Path, resume: bool) -> bool:
     """Whether the run starts anew in ``out``; False when the run that is there is this very one."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if is_empty(out):
         return True
     if not resume:
         raise UserError(f"{str(out)!r} exists already: pass another --out, or --resume to go on with it")
@@ -32,35 +35,67 @@ def is_free(config: RunConfig, out: Path, resume: bool) -> bool:
 
 
 class Claim:
-    """Makes a directory the run's, the first time it is called and on every process together.
+    """A directory that is one run's and one writer's: from the first on if the run goes on, else once called.
 
     Args:
         config: The run.
         out: Its directory.
-        fresh: Whether the run starts anew.
+        resume: Whether the run may go on there.
+
+    Raises:
+        UserError: ``out`` holds something else, or another process is at work there.
     """
 
-    def __init__(self, config: RunConfig, out: Path, fresh: bool) -> None:
-        self._work = lambda: _claim(config, out, fresh)
-        self._done = False
+    def __init__(self, config: RunConfig, out: Path, resume: bool) -> None:
+        self._config, self._out, self._resume = config, out, resume
+        self._held = contextlib.ExitStack()
+        self._fresh = self._done = False
+
+    def __enter__(self) -> Self:
+        distributed.once(self._begin)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
 
     def __call__(self) -> None:
-        """Does it, unless it is done."""
+        """Makes it the run's, unless that is done; every process calls."""
         if not self._done:
-            distributed.once(self._work)
+            distributed.once(self._make if self._fresh else self._clear)
         self._done = True
 
+    def _begin(self) -> None:
+        self._fresh = is_free(self._config, self._out, self._resume)
+        if not self._fresh and not (self._out / "summary.json").is_file():
+            self._held.enter_context(only_writer(self._out))
 
-def _claim(config: RunConfig, out: Path, fresh: bool) -> None:
-    """Makes the run directory, or clears what a killed process left half-written in it."""
-    settings = f"# understudy {__version__}\n{to_yaml(config)}"
-    if fresh:
-        with atomic_directory(out, overwrite=True) as draft:
-            (draft / "config.yaml").write_text(settings, encoding="utf-8")
-            (draft / "checkpoints").mkdir()
-        return
-    if read_yaml(out / "config.yaml") != config.model_dump(mode="json"):
-        write_text(out / "config.yaml", settings)
-    (out / "checkpoints").mkdir(exist_ok=True)
-    for left in (*out.glob(".*.tmp"), *out.glob(".*.old"), *out.glob("checkpoints/.*.tmp")):
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    def _make(self) -> None:
+        """Makes the run directory, unless others have come since: the images were decoded meanwhile."""
+        is_free(self._config, self._out, self._resume)
+        made = not self._out.exists()
+        try:
+            make_directory(self._out)
+            self._held.enter_context(only_writer(self._out))
+            if not is_free(self._config, self._out, self._resume):
+                self._clear()
+                return
+            write_text(self._out / "config.yaml", self._settings())  # by which it is known
+        except BaseException:
+            self._held.close()
+            if made:
+                with contextlib.suppress(OSError):  # it may be another's by now
+                    self._out.rmdir()
+            raise
+        make_directory(self._out / "checkpoints")
+
+    def _clear(self) -> None:
+        """Writes down settings that may change, and clears what a killed process left half-written."""
+        if read_yaml(self._out / "config.yaml") != self._config.model_dump(mode="json"):
+            write_text(self._out / "config.yaml", self._settings())
+        make_directory(self._out / "checkpoints")
+        left = (".*.tmp", ".*.old", "checkpoints/.*.tmp")
+        for draft in (draft for pattern in left for draft in self._out.glob(pattern)):
+            shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+
+    def _settings(self) -> str:
+        return f"# understudy {__version__}\n{to_yaml(self._config)}"

@@ -1,0 +1,111 @@
+"""One writer a run: two that went on with the same one would write over each other."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import platform
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from io import FileIO
+from pathlib import Path
+
+from understudy.errors import UserError
+from understudy.files import plain_words
+
+_KNOWN = find_spec("fcntl") is not None  # not on Windows, where nothing keeps two of them apart
+_NAME = ".lock"
+_PATIENCE, _PAUSE = 5.0, 0.1  # seconds for one that is just ending
+_NO_LOCKS = (errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+
+@contextlib.contextmanager
+def only_writer(out: Path) -> Iterator[None]:
+    """Holds a run directory against other processes; the system lets go of it when this one is killed.
+
+    Where the file system has no locks nothing is held, for it must not keep anybody from training.
+
+    Args:
+        out: The directory; it exists.
+
+    Raises:
+        UserError: Another process holds it, and goes on doing so for some seconds.
+
+    Example:
+        >>> import tempfile
+        >>> out = Path(tempfile.mkdtemp())
+        >>> with only_writer(out):
+        ...     [file.name for file in out.iterdir()]
+        ['.lock']
+        >>> list(out.iterdir())
+        []
+    """
+    if not _KNOWN:
+        yield
+        return
+    with plain_words(out):
+        file = _take(out)
+    try:
+        with plain_words(out):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}".encode())
+        yield
+    finally:
+        if _stands(file, out / _NAME):
+            with contextlib.suppress(OSError):
+                (out / _NAME).unlink()  # while it is held: later it would be another's
+        _unlock(file)
+        file.close()
+
+
+def _take(out: Path) -> FileIO:
+    end = time.monotonic() + _PATIENCE
+    while True:
+        late = time.monotonic() > end
+        with contextlib.ExitStack() as closing:
+            file = closing.enter_context((out / _NAME).open("a+b", buffering=0))
+            if _locks(file):
+                # It may be one that has been removed since it was opened. Some systems number files anew.
+                if late or _stands(file, out / _NAME):
+                    closing.pop_all()
+                    return file
+            elif late:
+                file.seek(0)
+                who = file.read().decode() or "another process"
+                raise UserError(
+                    f"{who} is at work on the run in {str(out)!r}: wait until it has ended, or pass another "
+                    "--out"
+                )
+        time.sleep(_PAUSE)
+
+
+def _locks(file: FileIO) -> bool:
+    """Whether the file is this process's now, or the file system knows no locks."""
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
+
+
+def _unlock(file: FileIO) -> None:
+    """Not by closing it alone: a forked child that lives on has it open too."""
+    import fcntl
+
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _stands(file: FileIO, path: Path) -> bool:
+    """Whether an open file is the one that lies there."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
