@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import errno
+import os
+import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from understudy.errors import UserError
 from understudy.training.directory.checkpoint import latest_checkpoint, save_checkpoint
+from understudy.training.oom import ran_out
 
 
 def test_the_newest_are_kept_and_the_last_one_is_read(tmp_path: Path) -> None:
@@ -43,6 +48,52 @@ def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
     said: list[str] = []
     assert latest_checkpoint(tmp_path, said.append) is not None
     assert len(said) == 1
+
+
+def _fails_once(real: Callable[..., Any], error: Exception) -> Callable[..., Any]:
+    errors = [error]
+
+    def call(*given: Any, **more: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return real(*given, **more)
+
+    return call
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE])
+def test_what_cannot_be_read_just_now_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It is neither removed nor passed over: the next start reads it."""
+    for step in (5, 10):
+        save_checkpoint(tmp_path, step, {"step": step}, keep=2)
+    for owner, name in ((torch, "load"), (zipfile.ZipFile, "testzip"), (Path, "iterdir")):
+        with monkeypatch.context() as patch, pytest.raises(UserError) as caught:
+            patch.setattr(
+                owner, name, _fails_once(getattr(owner, name), OSError(number, os.strerror(number)))
+            )
+            latest_checkpoint(tmp_path, pytest.fail)
+        place = tmp_path if name == "iterdir" else tmp_path / "step-00000010.pt"
+        assert str(caught.value).startswith(f"cannot read {str(place)!r} ({os.strerror(number)}): mend that")
+    state = latest_checkpoint(tmp_path, pytest.fail)
+    assert state is not None
+    assert state["step"] == 10
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:119] can't allocate memory: you")]
+)
+def test_memory_that_runs_out_damages_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    for step in (5, 10):
+        save_checkpoint(tmp_path, step, {"step": step}, keep=2)
+    monkeypatch.setattr(torch, "load", _fails_once(torch.load, error))
+    with pytest.raises(type(error)) as caught:
+        latest_checkpoint(tmp_path, pytest.fail)
+    assert ran_out(caught.value)  # which `execute` says in one sentence
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_no_checkpoint_is_none_and_only_broken_ones_are_an_error(tmp_path: Path) -> None:

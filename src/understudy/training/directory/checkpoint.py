@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from understudy.errors import UserError
 from understudy.files import atomic_file
+from understudy.training.oom import ran_out
 
 _PATTERN = "step-*.pt"
 
@@ -50,9 +52,11 @@ def latest_checkpoint(directory: Path, say: Callable[[str], None]) -> dict[str, 
         The state, or None when there is no checkpoint at all.
 
     Raises:
-        UserError: There are checkpoints but none can be read.
+        UserError: There are checkpoints but none is sound; or one cannot be read just now, which may pass.
+        MemoryError, RuntimeError: The memory ran out.
     """
-    paths = sorted(directory.glob(_PATTERN), reverse=True)
+    with _not_now(directory):  # not glob, which finds nothing where it may not look
+        paths = sorted((path for path in directory.iterdir() if path.match(_PATTERN)), reverse=True)
     for place, path in enumerate(paths):
         state = _read(path)
         if state is not None:
@@ -68,19 +72,34 @@ def latest_checkpoint(directory: Path, say: Callable[[str], None]) -> dict[str, 
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    """The state; None where the file itself is damaged, for then it is passed over and removed."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                return None
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with _not_now(path):
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip() is not None:
+                    return None
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (
-        OSError,
         RuntimeError,
         ValueError,
         EOFError,
         zipfile.BadZipFile,
         KeyError,
         pickle.UnpicklingError,
-    ):
+    ) as error:
+        if ran_out(error):
+            raise
         return None
     return state if isinstance(state, dict) else None
+
+
+@contextlib.contextmanager
+def _not_now(path: Path) -> Iterator[None]:
+    """Says in one sentence that the system does not give what lies there."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot read {str(path)!r} ({error.strerror or error}): mend that, then go on with --resume; "
+            "nothing was changed"
+        ) from error
