@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -168,3 +169,33 @@ def test_a_run_is_written_into_the_directory_that_is_there(
 def test_a_name_that_is_too_long_is_one_sentence(config: RunConfig, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot write '.*File name too long.*: pass a place you may write"):
         execute(config, tmp_path / ("x" * 300))
+
+
+def started_by_torchrun(patch: pytest.MonkeyPatch, launch: str, attempt: int) -> None:
+    """What ``torchrun`` tells its processes; without --rdzv-id the id is "none"."""
+    patch.setenv("TORCHELASTIC_RUN_ID", "none")
+    patch.setenv("TORCHELASTIC_RESTART_COUNT", str(attempt))
+    logs = f"/tmp/torchelastic_ab12/none_{launch}/attempt_{attempt}/0/error.json" if launch else ""
+    patch.setenv("TORCHELASTIC_ERROR_FILE", logs)
+
+
+def test_torchrun_goes_on_unasked_with_what_it_has_begun_and_with_nothing_else(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started_by_torchrun(monkeypatch, "mine", 0)
+    cut_off(config, tmp_path / "run")
+    for launch, attempt in (("mine", 0), ("other", 0), ("other", 1), ("", 1)):
+        started_by_torchrun(monkeypatch, launch, attempt)
+        with pytest.raises(UserError, match="exists already: pass another --out, or --resume"):
+            execute(config, tmp_path / "run")
+    shutil.copytree(tmp_path / "run", tmp_path / "early")
+    (tmp_path / "early" / ".launch").unlink()  # begun without torchrun
+    started_by_torchrun(monkeypatch, "mine", 1)
+    with pytest.raises(UserError, match="exists already"):
+        execute(config, tmp_path / "early")
+    begun = (tmp_path / "run" / "checkpoints" / "step-00000002.pt").stat().st_mtime_ns
+    execute(config, tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoints" / "step-00000002.pt").stat().st_mtime_ns == begun
+    started_by_torchrun(monkeypatch, "mine", 2)  # another process failed at the very end
+    monkeypatch.setattr(run_module, "assemble", pytest.fail)
+    assert execute(config, tmp_path / "run").metrics == read_run(tmp_path / "run").metrics

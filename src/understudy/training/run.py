@@ -21,7 +21,7 @@ from understudy.training.capture import why_not
 from understudy.training.compiling import Compilation, compiles
 from understudy.training.device import find_device, hardware, working_on
 from understudy.training.directory.card import provenance
-from understudy.training.directory.claiming import Claim
+from understudy.training.directory.claiming import Claim, begun_by_this_launch
 from understudy.training.directory.records import Records
 from understudy.training.directory.results import Run, read_run
 from understudy.training.guard import Diverged, NotFinite
@@ -50,7 +50,7 @@ def execute(
         out: The run directory: ``config.yaml``, ``metrics.jsonl``, ``checkpoints/``, ``model/``,
             ``summary.json``.
         resume: Go on from the last checkpoint in ``out``, or return the run that is finished there; what
-            ``torchrun`` has started anew does so unasked.
+            ``torchrun`` has begun and starts anew does so unasked.
         workshop: Holds what several runs share; default: one of its own.
         reporter: Told about the progress.
 
@@ -68,7 +68,7 @@ def execute(
         if reporter is None or not distributed.is_writer():
             reporter = Reporter(None if distributed.is_writer() else io.StringIO(), quiet=True)
         out = Path(out)
-        resume = resume or distributed.restarts() > 0
+        resume = resume or distributed.once(lambda: begun_by_this_launch(out))
         with naming_memory(config, out), Claim(config, out, resume) as claiming:
             finished = distributed.once(lambda: read_run(out) if (out / "summary.json").is_file() else None)
             return finished or _execute(config, out, resume, workshop or Workshop(), reporter, claiming)

@@ -15,6 +15,8 @@ from understudy.training.directory.locking import only_writer
 from understudy.training.directory.resuming import changed_setting
 from understudy.training.processes import distributed
 
+_LAUNCH = ".launch"  # which start of torchrun has begun the run
+
 
 def is_free(config: RunConfig, out: Path, resume: bool) -> bool:
     """Whether the run starts anew in ``out``; False when the run that is there is this very one."""
@@ -32,6 +34,22 @@ def is_free(config: RunConfig, out: Path, resume: bool) -> bool:
             "or another --out"
         )
     return False
+
+
+def begun_by_this_launch(out: Path) -> bool:
+    """Whether ``torchrun`` has started anew the very run that it began in ``out``, not one from before.
+
+    Example:
+        >>> begun_by_this_launch(Path("runs/birds"))  # without torchrun
+        False
+    """
+    launch = distributed.launch()
+    if distributed.restarts() == 0 or launch is None:
+        return False
+    try:
+        return (out / _LAUNCH).read_text(encoding="utf-8") == launch
+    except OSError:
+        return False
 
 
 class Claim:
@@ -79,6 +97,9 @@ class Claim:
             if not is_free(self._config, self._out, self._resume):
                 self._clear()
                 return
+            launch = distributed.launch()
+            if launch is not None:
+                write_text(self._out / _LAUNCH, launch)
             write_text(self._out / "config.yaml", self._settings())  # by which it is known
         except BaseException:
             self._held.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -91,6 +92,20 @@ def started() -> int:
 def restarts() -> int:
     """How often ``torchrun`` has started the processes anew after a failure."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0)
+
+
+def launch() -> str | None:
+    """What tells this start of ``torchrun`` from every other, and is the same after it has restarted.
+
+    It is the folder that ``torchrun`` makes for its logs: the run's id is "none" where nobody gave one, and
+    one that was given may be given again. None without ``torchrun``, and where neither tells anything.
+
+    Example:
+        >>> launch()  # without torchrun
+    """
+    logs = re.split(r"[\\/]attempt_\d+", os.environ.get("TORCHELASTIC_ERROR_FILE") or "")[0]
+    name = logs or os.environ.get("TORCHELASTIC_RUN_ID")
+    return None if name in (None, "", "none") else name
 
 
 def local_rank() -> int:
