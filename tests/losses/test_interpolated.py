@@ -10,8 +10,9 @@ from torch import Generator, Tensor, nn
 
 from understudy.losses._distances import pairwise_distances
 from understudy.losses.hint import Hint
-from understudy.losses.interpolated import Interpolated, draw_pairs, drop_antipodal, interpolate
+from understudy.losses.interpolated import Interpolated
 from understudy.losses.metrics_from_teachers import AbsoluteTeacher, RelativeTeacher
+from understudy.losses.mixtures import draw_pairs, drop_antipodal, interpolate
 from understudy.losses.similarity_kl import SimilarityKL
 
 

@@ -130,7 +130,7 @@ class Manifest:
         Raises:
             UserError: Another ending, or a place that cannot be written.
         """
-        from understudy.data.manifest_files import write_manifest
+        from understudy.data.manifest_writing import write_manifest
 
         write_manifest(self, Path(path))
 

@@ -1,10 +1,9 @@
-"""Manifests as files: CSV and Parquet, checked row by row."""
+"""Manifests read from files: CSV and Parquet, checked row by row."""
 
 from __future__ import annotations
 
 import csv
 import difflib
-import os
 import posixpath
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ import numpy as np
 from understudy.data.manifest import SPLITS, Manifest
 from understudy.data.parquet import open_parquet
 from understudy.errors import UserError, suggest
-from understudy.files import atomic_file
 
 _COLUMNS = ("path", "text", "id", "label", "split", "camera", "box")
 _NO_BOX = (-1, -1, -1, -1)
@@ -45,26 +43,6 @@ def read_manifest_file(path: Path) -> Manifest:
         raise UserError(f"{str(path)!r} is a folder with the ending of a manifest: pass the file in it")
     table = _read_csv(path) if path.suffix.lower() == ".csv" else _read_parquet(path)
     return _checked(table)
-
-
-def write_manifest(manifest: Manifest, path: Path) -> None:
-    """See `understudy.data.manifest.Manifest.save`."""
-    check_ending(path)
-    columns = _as_columns(manifest, path.absolute().parent)
-    with atomic_file(path) as draft:
-        if path.suffix.lower() == ".csv":
-            with draft.open("w", encoding="utf-8", newline="") as file:
-                plain = csv.writer(file, lineterminator="\n")
-                # Before Python 3.13 csv leaves a lone carriage return bare, which then ends a row.
-                quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-                plain.writerow(columns)
-                for row in zip(*columns.values(), strict=True):
-                    (quoted if any("\r" in field for field in row) else plain).writerow(row)
-        else:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-
-            pq.write_table(pa.table({name: pa.array(column) for name, column in columns.items()}), draft)
 
 
 def check_ending(path: Path) -> None:
@@ -153,7 +131,7 @@ def _checked(table: _Table) -> Manifest:
     if item == "path":
         files = map(posixpath.normpath, items)  # ./a.png is a.png
         _refuse_repeated(table, item, items, [(file, _box_of(boxes, row)) for row, file in enumerate(files)])
-    ids = tuple(table.columns["id"]) if "id" in table.columns else _default_ids(items, boxes)
+    ids = tuple(table.columns["id"]) if "id" in table.columns else default_ids(items, boxes)
     _refuse_repeated(table, "id" if "id" in table.columns else item, ids, ids)
     cameras = tuple(table.columns["camera"]) if "camera" in table.columns else None
     return Manifest(
@@ -218,7 +196,7 @@ def _boxes(table: _Table) -> np.ndarray | None:
     return boxes
 
 
-def _default_ids(items: tuple[str, ...], boxes: np.ndarray | None) -> tuple[str, ...]:
+def default_ids(items: tuple[str, ...], boxes: np.ndarray | None) -> tuple[str, ...]:
     """The path, with the box behind it where several boxes are cut from one image."""
     if boxes is None or len(set(items)) == len(items):
         return items
@@ -241,28 +219,3 @@ def _refuse_repeated(table: _Table, column: str, values: Sequence[str], keys: Se
             raise table.error(
                 row, column, f"{values[row]!r} is there already in {table.places[before]}: {cure}"
             )
-
-
-def _as_columns(manifest: Manifest, folder: Path) -> dict[str, Sequence[str]]:
-    if manifest.texts is None:
-        items = tuple(_written(manifest.root, path, folder) for path in manifest.paths)
-        columns: dict[str, Sequence[str]] = {"path": items}
-    else:
-        items = manifest.texts
-        columns = {"text": items}
-    if manifest.ids != _default_ids(items, manifest.boxes):
-        columns["id"] = manifest.ids
-    columns |= {"label": manifest.labels, "split": manifest.splits}
-    if manifest.cameras is not None:
-        columns["camera"] = manifest.cameras
-    if manifest.boxes is not None:
-        columns["box"] = [" ".join(map(str, box)) if box[0] >= 0 else "" for box in manifest.boxes.tolist()]
-    return columns
-
-
-def _written(root: Path, path: str, folder: Path) -> str:
-    """A path as a manifest in ``folder`` names it."""
-    if root.absolute() == folder or Path(path).is_absolute():
-        return path
-    full = Path(os.path.normpath(root.absolute() / path))
-    return full.relative_to(folder).as_posix() if full.is_relative_to(folder) else str(full)

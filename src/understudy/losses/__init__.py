@@ -12,13 +12,14 @@ from understudy.losses.darkrank_soft import SoftDarkRank, soft_darkrank
 from understudy.losses.direct_match import DirectMatch, direct_match
 from understudy.losses.fitnet import FitNet, fitnet
 from understudy.losses.hint import Hint, hint
-from understudy.losses.interpolated import Interpolated, interpolate
+from understudy.losses.interpolated import Interpolated
 from understudy.losses.metrics_from_teachers import (
     AbsoluteTeacher,
     RelativeTeacher,
     absolute_teacher,
     relative_teacher,
 )
+from understudy.losses.mixtures import interpolate
 from understudy.losses.pkt import PKT, pkt
 from understudy.losses.plackett_luce import plackett_luce_log_likelihood
 from understudy.losses.plackett_luce_exact import plackett_luce_kl
