@@ -284,7 +284,7 @@ def full(_: int) -> None:
 @pytest.mark.parametrize(
     ("words", "file"),
     [
-        ((*TRAIN, "images"), "run"),
+        ((*TRAIN, "images"), "run/config.yaml"),
         (("embed", "MODEL", "images", "--out", "vectors"), "vectors/ids.parquet"),
         (("prepare", "folder", "images", "--out", "made.csv"), "made.csv"),
         (("prepare", "folder", "images", "--out", "made.parquet"), "made.parquet"),
