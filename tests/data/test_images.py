@@ -204,18 +204,6 @@ def test_an_image_of_too_many_pixels_is_called_that(tmp_path: Path, monkeypatch:
         read_image(tmp_path / "a.png")
 
 
-def test_an_image_that_does_not_fit_into_memory_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise MemoryError
-
-    Image.fromarray(NOISE).save(tmp_path / "a.png")
-    monkeypatch.setattr("understudy.data.images.plain", full)
-    with pytest.raises(UserError, match=r"a.png' does not fit into memory: make it smaller or remove it"):
-        read_image(tmp_path / "a.png")
-
-
 def test_lab_becomes_grey_by_way_of_rgb(tmp_path: Path) -> None:
     Image.new("LAB", (2, 2), (100, 128, 128)).save(tmp_path / "a.tif")
     colour = read_image(tmp_path / "a.tif")

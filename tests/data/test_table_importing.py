@@ -15,6 +15,7 @@ import pytest
 
 from understudy.data import open_dataset
 from understudy.data.table import Table, write_table
+from understudy.data.table import content as content_module
 from understudy.data.table import incoming as incoming_module
 from understudy.data.table.content import content_hashes, refuse_changed
 from understudy.errors import UserError
@@ -203,6 +204,30 @@ def test_a_table_without_hashes_is_believed(folder: Path, tmp_path: Path) -> Non
     )
     with pytest.raises(UserError, match=r"1 of 48 images have changed .*\('class00/0.png'\)"):
         refuse_changed(hashed, dataset, np.arange(48), np.arange(48))
+
+
+def test_items_of_a_saved_set_are_looked_at_only_where_it_was_saved_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have no size of their own, only the time at which their set was saved."""
+    dataset, rows = open_dataset(folder), np.arange(48)
+    hashes = content_hashes(dataset, rows.tolist())
+    ids = dataset.manifest.ids
+    table = write_table(tmp_path / "t", np.ones((48, 2)), ids, metadata={"teacher": "x"}, hashes=hashes)
+    table.states = np.array([[-1, 7]] * 48)
+    read: list[int] = []
+
+    def reading(_: object, some: list[int]) -> list[str]:
+        read.extend(some)
+        return [hashes[row] for row in some]
+
+    monkeypatch.setattr(content_module, "content_hashes", reading)
+    monkeypatch.setattr(content_module, "state", lambda path: (-1, 7))
+    refuse_changed(table, dataset, rows, rows)
+    assert not read
+    monkeypatch.setattr(content_module, "state", lambda path: (-1, 8))
+    refuse_changed(table, dataset, rows, rows)
+    assert read == rows.tolist()
 
 
 def test_importing_takes_less_memory_than_the_vectors(

@@ -405,6 +405,17 @@ def test_it_compiles_without_breaks(name: str, dtype: torch.dtype) -> None:
     torch.testing.assert_close(found[0], found[1])
 
 
+@pytest.mark.parametrize(("name", "setting"), [("similarity_kl", "temperature"), ("hard_darkrank", "beta")])
+def test_a_second_one_with_other_settings_compiles_too(name: str, setting: str) -> None:
+    """The compiler then makes the setting a symbol."""
+    torch.compiler.reset()
+    student, teacher = batch(name)
+    for number in (0.5, 0.7, 0.9):
+        loss = build_loss(name, {setting: number})
+        compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+        torch.testing.assert_close(compiled(student, teacher), loss(student, teacher))
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @every

@@ -101,6 +101,14 @@ def test_a_memory_goes_on_where_its_state_was_saved(calls: int) -> None:
         assert torch.equal(value(resumed, seed), value(loss, seed))
 
 
+def test_a_memory_of_before_how_full_it_is_was_kept_counts_as_empty() -> None:
+    loss = build("pml:CrossBatchMemory", {"loss": "ContrastiveLoss", "memory_size": 30})
+    state = nn.ModuleList([loss]).state_dict()
+    del state["0.filled"]
+    nn.ModuleList([loss]).load_state_dict(state)
+    assert not loss.filled.any()
+
+
 def test_a_loss_without_a_memory_keeps_no_state_of_one() -> None:
     assert not build("pml:ContrastiveLoss").state_dict()
 

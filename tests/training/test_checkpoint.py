@@ -50,6 +50,19 @@ def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
     assert len(said) == 1
 
 
+def test_a_checkpoint_without_its_beginning_falls_back(tmp_path: Path) -> None:
+    """Its index then points to places before the file, which some versions of Python take for a bad call."""
+    for step in (5, 10):
+        save_checkpoint(tmp_path, step, {"step": step, "w": torch.randn(1000)}, keep=2)
+    last = tmp_path / "step-00000010.pt"
+    last.write_bytes(last.read_bytes()[3000:])
+    said: list[str] = []
+    state = latest_checkpoint(tmp_path, said.append)
+    assert state is not None
+    assert state["step"] == 5
+    assert said == ["the checkpoint step-00000010.pt is damaged: going back to the one before it"]
+
+
 def _fails_once(real: Callable[..., Any], error: Exception) -> Callable[..., Any]:
     errors = [error]
 

@@ -67,7 +67,7 @@ def formless(section: type[BaseModel], value: Mapping[str, Any]) -> str | None:
             continue
         given = value[key]
         word = key in WORDS and isinstance(given, str | Path)
-        if not (isinstance(given, Mapping) or word or (given is None and field.default is None)):
+        if not (isinstance(given, Mapping | BaseModel) or word or (given is None and field.default is None)):
             example = f"{key}: {{{next(iter(inner.model_fields))}: ...}}"
             return f"{key!r} does not fit ({_shown(given)}): write its settings under it, such as `{example}`"
     return None

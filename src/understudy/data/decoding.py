@@ -112,8 +112,6 @@ def decode_into(
                 pixels[position] = decode(image, (height, width), mode, interpolation, channels)
             except UserError as error:
                 reasons[position] = error.what if isinstance(error, UnreadableImageError) else str(error)
-            except MemoryError:  # after the file was read, whose name `read` says where it is too large
-                reasons[position] = f"the image in row {rows[position]} does not fit into memory resized"
         return min(start + _CHUNK, len(rows))
 
     threads = workers or min(16, os.cpu_count() or 1)

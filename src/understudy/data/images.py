@@ -92,7 +92,7 @@ def read_image(
         raise UnreadableImageError(
             f"{name} {error}", "prepare the data set again, or mend or remove the item"
         ) from error
-    except (MemoryError, *_BROKEN) as error:
+    except _BROKEN as error:
         raise _unreadable(name, error) from error
     if box is None:
         return image
@@ -194,8 +194,6 @@ def _unreadable(name: str, error: Exception) -> UnreadableImageError:
     if isinstance(error, Image.DecompressionBombError):
         sizes = str(error).split(",")[0]  # how many pixels it has, and how many are read at most
         return UnreadableImageError(f"{name} is too large ({sizes})", "make it smaller or remove it")
-    if isinstance(error, MemoryError):
-        return UnreadableImageError(f"{name} does not fit into memory", "make it smaller or remove it")
     return UnreadableImageError(f"{name} is truncated or corrupt ({error})", "replace or remove it")
 
 

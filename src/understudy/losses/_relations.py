@@ -156,7 +156,8 @@ def require_number(name: str, minimum: float = -math.inf, **values: float) -> No
         ValueError: lmnn needs a margin that is a finite number, got '0.9'
     """
     for key, value in values.items():
-        if not _is_number(value) or not math.isfinite(value):
+        # Compared, for the compiler knows no `isfinite` of a setting that it has made a symbol.
+        if not _is_number(value) or not -math.inf < value < math.inf:
             raise ValueError(f"{name} needs a {key} that is a finite number, got {value!r}")
         if value < minimum:
             raise ValueError(f"{name} needs a {key} of at least {minimum}, got {value}")
@@ -182,7 +183,7 @@ def require_positive(name: str, *, finite: bool = True, **values: float) -> None
     for key, value in values.items():
         if not _is_number(value) or not value > 0:
             raise ValueError(f"{name} needs a {key} above 0, got {value!r}")
-        if finite and math.isinf(value):
+        if finite and value == math.inf:
             raise ValueError(f"{name} needs a finite {key}, got {value}")
 
 

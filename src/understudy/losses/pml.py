@@ -84,6 +84,7 @@ class PmlLoss(nn.Module):
         self.miner = miner
         if self._memories():  # a loss without any keeps the state that it has had in older checkpoints
             self.register_buffer("filled", torch.zeros(len(self._memories()), 2, dtype=torch.int64))
+            self.register_load_state_dict_pre_hook(_complete)  # type: ignore[no-untyped-call]
             self.register_load_state_dict_post_hook(_recall)  # type: ignore[no-untyped-call]
 
     def forward(self, embedding: Tensor, labels: Tensor, generator: Generator | None = None) -> Tensor:
@@ -111,6 +112,11 @@ class PmlLoss(nn.Module):
     def _memories(self) -> list[Any]:
         """The modules that keep rows of the batches before."""
         return [module for module in self.modules() if hasattr(module, "queue_idx")]
+
+
+def _complete(loss: PmlLoss, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """A checkpoint from before this was kept goes on as it did then, with memories that count as empty."""
+    state.setdefault(f"{prefix}filled", torch.zeros_like(loss.filled))
 
 
 def _recall(loss: PmlLoss, _: object) -> None:

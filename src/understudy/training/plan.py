@@ -113,7 +113,8 @@ def draw_up(config: RunConfig, workshop: Workshop, readable: np.ndarray | None =
             f"batches of {sampler.batch_size} images cannot be shared by {distributed.world()} processes: "
             "raise sampler.batch_size, or start fewer"
         )
-    _refuse_single_images(sampler.batch_size // distributed.world() // config.accumulate, student)
+    if not config.sync_bn:
+        _refuse_single_images(sampler.batch_size // distributed.world() // config.accumulate, student)
     if neighbouring(sampler):
         teacher_of_neighbourhoods(config)  # refuses now what would fail after decoding
     elif config.sampler.teacher not in (None, *config.teachers):

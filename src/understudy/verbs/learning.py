@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,7 @@ def _losses(argument: str, losses: object) -> list[Any]:
     """Losses as a list; one may stand alone."""
     if isinstance(losses, str | Mapping):
         return [losses]
-    if not isinstance(losses, Sequence):
+    if not isinstance(losses, Iterable):
         raise _wrong(argument, losses, "pass names of losses, or mappings with `name`, `weight` and `args`")
     return list(losses)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,10 @@ from understudy.errors import UserError
 if TYPE_CHECKING:
     from understudy.data.dataset import Dataset
     from understudy.data.table.table import Table
+
+
+_ASKING, _AT_ONCE = 16, 512
+"""Threads that ask a file system about files, and about how many each asks at a time."""
 
 
 def content_hashes(dataset: Dataset, rows: Iterable[int]) -> list[str]:
@@ -49,8 +54,20 @@ def content_hashes(dataset: Dataset, rows: Iterable[int]) -> list[str]:
 
 def file_states(dataset: Dataset, rows: Iterable[int]) -> np.ndarray:
     """(n, 2) int64: size and time of change (in ns) of each image's file; -1 where it has none."""
-    states = [state(dataset.manifest.path(row)) for row in rows]
+
+    def of(some: tuple[int, ...]) -> list[tuple[int, int]]:
+        return [state(dataset.manifest.path(row)) for row in some]
+
+    with ThreadPoolExecutor(_ASKING) as pool:  # a disk behind a network answers many at once
+        states = list(chain.from_iterable(pool.map(of, _batched(rows, _AT_ONCE))))
     return np.array(states, dtype=np.int64).reshape(-1, 2)
+
+
+def _batched(rows: Iterable[int], size: int) -> Iterator[tuple[int, ...]]:
+    """As `itertools` has it from Python 3.12 on."""
+    ahead = iter(rows)
+    while batch := tuple(islice(ahead, size)):
+        yield batch
 
 
 def refuse_changed(table: Table, dataset: Dataset, rows: np.ndarray, numbers: np.ndarray) -> None:
@@ -72,7 +89,7 @@ def refuse_changed(table: Table, dataset: Dataset, rows: np.ndarray, numbers: np
     doubtful = np.ones(len(rows), dtype=bool)
     if table.states is not None:
         now, then = file_states(dataset, rows.tolist()), table.states[numbers]
-        doubtful = (now != then).any(axis=1) | (now[:, 0] < 0)
+        doubtful = (now != then).any(axis=1) | (now < 0).all(axis=1)  # a saved set has a time and no sizes
     places = np.flatnonzero(doubtful)
     found = content_hashes(dataset, rows[places].tolist())
     known = [table.hashes[number] for number in numbers[places].tolist()]

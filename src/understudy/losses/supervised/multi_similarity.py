@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -84,7 +86,9 @@ class MultiSimilarity(SupervisedLoss):
     ) -> None:
         super().__init__()
         require_positive("multi_similarity", alpha=alpha, beta=beta)
-        require_number("multi_similarity", base=base, margin=margin)
+        require_number("multi_similarity", base=base)
+        if margin != math.inf:  # which mines nothing
+            require_number("multi_similarity", margin=margin)
         self.alpha = alpha
         self.beta = beta
         self.base = base

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import pickle
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -74,7 +76,7 @@ def latest_checkpoint(directory: Path, say: Callable[[str], None]) -> dict[str, 
 def _read(path: Path) -> dict[str, Any] | None:
     """The state; None where the file itself is damaged, for then it is passed over and removed."""
     try:
-        with _not_now(path):
+        with _not_now(path), _seeking():
             with zipfile.ZipFile(path) as archive:
                 if archive.testzip() is not None:
                     return None
@@ -84,6 +86,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         ValueError,
         EOFError,
         zipfile.BadZipFile,
+        zlib.error,
         KeyError,
         pickle.UnpicklingError,
     ) as error:
@@ -91,6 +94,17 @@ def _read(path: Path) -> dict[str, Any] | None:
             raise
         return None
     return state if isinstance(state, dict) else None
+
+
+@contextlib.contextmanager
+def _seeking() -> Iterator[None]:
+    """Knows a damaged index by the place before the file's beginning that it sends the reader to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise zipfile.BadZipFile(str(error)) from error
+        raise
 
 
 @contextlib.contextmanager

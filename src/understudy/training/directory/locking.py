@@ -72,8 +72,7 @@ def _take(out: Path) -> FileIO:
                     closing.pop_all()
                     return file
             elif late:
-                file.seek(0)
-                who = file.read().decode() or "another process"
+                who = _named(file) or "another process"
                 raise UserError(
                     f"{who} is at work on the run in {str(out)!r}: wait until it has ended, or pass another "
                     "--out"
@@ -87,12 +86,21 @@ def _locks(file: FileIO) -> bool:
 
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except (BlockingIOError, PermissionError):  # the latter on some disks behind a network
         return False
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
     return True
+
+
+def _named(file: FileIO) -> str:
+    """Who holds it, where that can be read: some systems lock the content, too."""
+    try:
+        file.seek(0)
+        return file.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _unlock(file: FileIO) -> None:

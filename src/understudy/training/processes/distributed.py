@@ -103,8 +103,8 @@ def launch() -> str | None:
     Example:
         >>> launch()  # without torchrun
     """
-    logs = re.split(r"[\\/]attempt_\d+", os.environ.get("TORCHELASTIC_ERROR_FILE") or "")[0]
-    name = logs or os.environ.get("TORCHELASTIC_RUN_ID")
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE") or ""  # LOGS/attempt_0/RANK/error.json
+    name = re.sub(r"[\\/]attempt_\d+[\\/]\d+[\\/][^\\/]+$", "", file) or os.environ.get("TORCHELASTIC_RUN_ID")
     return None if name in (None, "", "none") else name
 
 
