@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 
@@ -48,12 +47,6 @@ def quick_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.delenv("PYTHONDONTWRITEBYTECODE")
             patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.getbasetemp() / "compiled"))
         yield
-
-
-@pytest.fixture(autouse=True)
-def same_draws() -> None:
-    """What a test draws without a seed of its own does not depend on which tests ran before it."""
-    torch.manual_seed(0)
 
 
 class Outcome(NamedTuple):

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from understudy import locking
 from understudy.config import RunConfig, parse
 from understudy.errors import UserError
 from understudy.training import assemble as assembling
 from understudy.training import run as run_module
-from understudy.training.directory import locking
-from understudy.training.directory.locking import only_writer
+from understudy.training.directory.claiming import only_writer
 from understudy.training.directory.records import Records
 from understudy.training.directory.results import read_run
 from understudy.training.run import execute

@@ -27,6 +27,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
+from understudy import locking
 from understudy.config import RunConfig, parse
 from understudy.data import Pixels
 from understudy.data.batches import Batch
@@ -37,8 +38,8 @@ from understudy.models import build_embedder
 from understudy.training import run as run_module
 from understudy.training.capture import CapturedStep
 from understudy.training.compiling import Compilation
-from understudy.training.directory import locking, records
-from understudy.training.directory.locking import only_writer
+from understudy.training.directory import records
+from understudy.training.directory.claiming import only_writer
 from understudy.training.directory.results import read_run
 from understudy.training.processes import distributed
 from understudy.training.processes.distributed import LostProcess

@@ -14,11 +14,13 @@ from understudy.data.store.clearing import make_way, refuse_strange
 from understudy.data.store.finishing import finish, list_unreadable
 from understudy.data.store.form import Form
 from understudy.data.store.opening import Store, read_facts, read_index
-from understudy.data.store.places import FACTS, default_place, only_one, part_name
+from understudy.data.store.places import FACTS, default_place, part_name
 from understudy.data.store.plan import Plan
 from understudy.data.store.shards import CHECKSUM, read_part, still_true, write_part
 from understudy.data.store.working import write_shards
 from understudy.errors import UserError
+from understudy.files import make_directory
+from understudy.locking import only_one
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +86,8 @@ def pack(
     form = Form((resize[0], resize[1]), mode, channels, interpolation)
     plan = Plan(dataset.manifest, form, form.images_in(shard_bytes))
     refuse_strange(place)
-    with only_one(place):
+    make_directory(place)
+    with only_one(place, "is packing into", "wait for it, or pass another place"):
         make_way(place, plan, overwrite)
         records = _done(place, plan)
         missing = [shard for shard in range(plan.shards) if shard not in records]

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
-from understudy.errors import UserError
-
-FACTS, INDEX, UNREADABLE, LOCK = "store.json", "index.parquet", "unreadable.csv", ".lock"
+FACTS, INDEX, UNREADABLE = "store.json", "index.parquet", "unreadable.csv"
 SHARDS = (".u8", ".part.parquet")
 
 
@@ -34,23 +30,3 @@ def shard_name(plan: str, number: int) -> str:
 def part_name(plan: str, number: int) -> str:
     """The piece of the index that says a shard is whole; gone once the store is finished."""
     return f"{number:05d}-{plan[:12]}.part.parquet"
-
-
-@contextlib.contextmanager
-def only_one(place: Path) -> Iterator[None]:
-    """Holds a directory against other processes that would pack into it; a killed process lets it go.
-
-    Raises:
-        UserError: Another process holds it.
-    """
-    import fcntl
-
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / LOCK).open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process is packing into {str(place)!r}: wait for it, or pass another place"
-            ) from None
-        yield

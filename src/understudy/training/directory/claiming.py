@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +12,7 @@ from understudy._version import __version__
 from understudy.config import RunConfig, read_yaml, to_yaml
 from understudy.errors import UserError
 from understudy.files import is_empty, make_directory, write_text
-from understudy.training.directory.locking import only_writer
+from understudy.locking import only_one
 from understudy.training.directory.resuming import changed_setting
 from understudy.training.processes import distributed
 
@@ -50,6 +51,11 @@ def begun_by_this_launch(out: Path) -> bool:
         return (out / _LAUNCH).read_text(encoding="utf-8") == launch
     except OSError:
         return False
+
+
+def only_writer(out: Path) -> AbstractContextManager[None]:
+    """Holds a run directory against other processes, see `only_one`."""
+    return only_one(out, "is at work on the run in", "wait until it has ended, or pass another --out")
 
 
 class Claim:

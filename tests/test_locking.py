@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from understudy import locking
 from understudy.errors import UserError
-from understudy.training.directory import locking
-from understudy.training.directory.locking import only_writer
+from understudy.training.directory.claiming import only_writer
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_a_second_writer_is_refused_and_the_first_one_keeps_its_lock(tmp_path: P
 def test_a_killed_writer_holds_nothing(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from understudy.training.directory.locking import only_writer\n"
+        "from understudy.training.directory.claiming import only_writer\n"
         "with only_writer(Path(sys.argv[1])):\n"
         "    print('held', flush=True); time.sleep(600)"
     )

@@ -1,4 +1,4 @@
-"""One writer a run: two that went on with the same one would write over each other."""
+"""One process at work in a directory: two would write over each other."""
 
 from __future__ import annotations
 
@@ -22,61 +22,60 @@ _NO_LOCKS = (errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPN
 
 
 @contextlib.contextmanager
-def only_writer(out: Path) -> Iterator[None]:
-    """Holds a run directory against other processes; the system lets go of it when this one is killed.
+def only_one(place: Path, at_work: str, cure: str) -> Iterator[None]:
+    """Holds a directory against other processes; the system lets go of it when this one is killed.
 
-    Where the file system has no locks nothing is held, for it must not keep anybody from training.
+    Where the file system has no locks nothing is held, for it must not keep anybody from working.
 
     Args:
-        out: The directory; it exists.
+        place: The directory; it exists.
+        at_work: What the sentence says that another process does there.
+        cure: What it says to do about it.
 
     Raises:
         UserError: Another process holds it, and goes on doing so for some seconds.
 
     Example:
         >>> import tempfile
-        >>> out = Path(tempfile.mkdtemp())
-        >>> with only_writer(out):
-        ...     [file.name for file in out.iterdir()]
+        >>> place = Path(tempfile.mkdtemp())
+        >>> with only_one(place, "is writing into", "wait for it"):
+        ...     [file.name for file in place.iterdir()]
         ['.lock']
-        >>> list(out.iterdir())
+        >>> list(place.iterdir())
         []
     """
     if not _KNOWN:
         yield
         return
-    with plain_words(out):
-        file = _take(out)
+    with plain_words(place):
+        file = _take(place, at_work, cure)
     try:
-        with plain_words(out):
+        with plain_words(place):
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}".encode())
         yield
     finally:
-        if _stands(file, out / _NAME):
+        if _stands(file, place / _NAME):
             with contextlib.suppress(OSError):
-                (out / _NAME).unlink()  # while it is held: later it would be another's
+                (place / _NAME).unlink()  # while it is held: later it would be another's
         _unlock(file)
         file.close()
 
 
-def _take(out: Path) -> FileIO:
+def _take(place: Path, at_work: str, cure: str) -> FileIO:
     end = time.monotonic() + _PATIENCE
     while True:
         late = time.monotonic() > end
         with contextlib.ExitStack() as closing:
-            file = closing.enter_context((out / _NAME).open("a+b", buffering=0))
+            file = closing.enter_context((place / _NAME).open("a+b", buffering=0))
             if _locks(file):
                 # It may be one that has been removed since it was opened. Some systems number files anew.
-                if late or _stands(file, out / _NAME):
+                if late or _stands(file, place / _NAME):
                     closing.pop_all()
                     return file
             elif late:
                 who = _named(file) or "another process"
-                raise UserError(
-                    f"{who} is at work on the run in {str(out)!r}: wait until it has ended, or pass another "
-                    "--out"
-                )
+                raise UserError(f"{who} {at_work} {str(place)!r}: {cure}")
         time.sleep(_PAUSE)
 
 
