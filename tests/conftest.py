@@ -204,7 +204,7 @@ def settings(taught: Path) -> Callable[..., dict[str, Any]]:
     """Plain values of a configuration: a small student on the shared images, and what else is given."""
 
     def fill(**more: Any) -> dict[str, Any]:
-        return {"data": str(taught / "images"), "student": STUDENT, "steps": 4, **more}
+        return {"data": str(taught / "images"), "student": dict(STUDENT), "steps": 4, **more}
 
     return fill
 
