@@ -71,14 +71,14 @@ def _curves(results: Mapping[str, Any]) -> Any:
     """Two panels: the student alone by its learning rate, and by its epochs."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.2))
+    figure = Figure(figsize=(9, 3.6))
     for place, word in enumerate(("learning rate", "epochs"), 1):
         panel = figure.add_subplot(1, 2, place)
         for name, seeds in results["curves"].items():
             if word in name:
                 values = list(zip(*(curve["map"] for curve in seeds), strict=True))
                 _spread(panel, seeds[0]["step"], values, name, None)
-        _label(panel)
+        _label(panel, "mAP, %")
     figure.tight_layout()
     return figure
 
@@ -91,7 +91,7 @@ def _teacher(results: Mapping[str, Any]) -> Any:
     curve = results["curve"]
     for key, title in (("map", "mAP"), ("cmc@1", "rank-1")):
         _spread(panel, curve["step"], [[value] for value in curve[key]], title, None)
-    _label(panel)
+    _label(panel, "%")
     figure.tight_layout()
     return figure
 
@@ -106,10 +106,11 @@ def _spread(
     panel.errorbar(x, mean, yerr=deviation, label=name, color=colour, marker="o", markersize=3, capsize=2)
 
 
-def _label(panel: Any) -> None:
+def _label(panel: Any, figure: str) -> None:
+    """Names the axes, and the curves below them, where the legend hides none."""
     panel.set_xlabel("step")
-    panel.set_ylabel("%, on identities set aside")
-    panel.legend(frameon=False, fontsize=8)
+    panel.set_ylabel(f"{figure}, on identities set aside")
+    panel.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     panel.grid(alpha=0.3)
 
 

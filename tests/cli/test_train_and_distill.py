@@ -23,17 +23,23 @@ SMALL = (
 )
 
 
-def test_a_list_needs_no_brackets(
-    command: Command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`A,B` is what the help shows; brackets do as well, a lone word is refused with the option's name."""
-    seen: list[RunConfig] = []
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
+    """The configurations of runs, none of which is trained: each ends with the sentence "seen"."""
+    configs: list[RunConfig] = []
 
     def execute(config: RunConfig, *_: object, **__: object) -> None:
-        seen.append(config)
+        configs.append(config)
         raise UserError("seen")
 
     monkeypatch.setattr("understudy.training.run.execute", execute)
+    return configs
+
+
+def test_a_list_needs_no_brackets(
+    command: Command, folder: Path, tmp_path: Path, seen: list[RunConfig]
+) -> None:
+    """`A,B` is what the help shows; brackets do as well, a lone word is refused with the option's name."""
     for sides in ("16,16", "[16,16]", " [16, 16]"):
         words = ("--student.input-size", sides, "--student.prefixes", "4,8,16", "--optim.betas", "0.8,0.9")
         assert "seen" in command("train", "--data", folder, *words, "-o", tmp_path / "run").err
@@ -56,20 +62,8 @@ def test_a_list_needs_no_brackets(
     ],
 )
 def test_a_switch_is_typed_as_the_help_shows_it(
-    command: Command,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    words: tuple[str, ...],
-    compiles: str,
-    graph: str,
+    command: Command, tmp_path: Path, seen: list[RunConfig], words: tuple[str, ...], compiles: str, graph: str
 ) -> None:
-    seen: list[RunConfig] = []
-
-    def execute(config: RunConfig, *_: object, **__: object) -> None:
-        seen.append(config)
-        raise UserError("seen")
-
-    monkeypatch.setattr("understudy.training.run.execute", execute)
     assert "seen" in command("train", *words, "--out", tmp_path / "run").err
     assert (seen[-1].compile, seen[-1].cuda_graph) == (compiles, graph)
 

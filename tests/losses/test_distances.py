@@ -90,6 +90,23 @@ def test_float32_gradient_keeps_its_digits_far_from_the_origin(squared: bool, cr
         torch.testing.assert_close(g.double(), h.nan_to_num(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("apart", "error"), [(1e-4, 1e-3), (1e-6, 1e-1)])
+def test_rows_that_nearly_coincide_keep_some_digits_in_float32(apart: float, error: float) -> None:
+    x = torch.nn.functional.normalize(
+        torch.randn(64, 256, generator=torch.Generator().manual_seed(0), dtype=torch.float64), dim=1
+    )
+    away = torch.nn.functional.normalize(
+        torch.randn(256, generator=torch.Generator().manual_seed(1), dtype=torch.float64), dim=0
+    )
+    x[1] = torch.nn.functional.normalize(x[0] + apart * away, dim=0)
+    x = x.float()
+    found, exact = (
+        torch.autograd.grad(pairwise_distances(leaf).sum(), leaf)[0][:2].double()
+        for leaf in (x.clone().requires_grad_(), x.double().requires_grad_())
+    )
+    assert (found - exact).norm() < error * exact.norm()
+
+
 def test_backward_under_autocast_keeps_float32() -> None:
     torch.manual_seed(0)
     x = torch.randn(6, 8, requires_grad=True)

@@ -13,7 +13,7 @@ import torch
 
 from understudy.errors import UserError
 from understudy.training.directory.checkpoint import latest_checkpoint, save_checkpoint
-from understudy.training.oom import ran_out
+from understudy.training.ran_out import ran_out
 
 
 def test_the_newest_are_kept_and_the_last_one_is_read(tmp_path: Path) -> None:

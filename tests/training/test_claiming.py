@@ -176,7 +176,7 @@ def started_by_torchrun(patch: pytest.MonkeyPatch, launch: str, attempt: int) ->
     patch.setenv("TORCHELASTIC_RUN_ID", "none")
     patch.setenv("TORCHELASTIC_RESTART_COUNT", str(attempt))
     logs = (
-        f"/tmp/attempt_2/3/torchelastic_ab12/none_{launch}/attempt_{attempt}/0/error.json" if launch else ""
+        f"logs/attempt_2/3/torchelastic_ab12/none_{launch}/attempt_{attempt}/0/error.json" if launch else ""
     )
     patch.setenv("TORCHELASTIC_ERROR_FILE", logs)
 

@@ -18,8 +18,9 @@ from understudy.models.embedder import Embedder
 from understudy.teachers import LiveTeacher
 from understudy.training.capture import CapturedStep
 from understudy.training.objective.terms import DistillationTerm
-from understudy.training.oom import naming_memory, ran_out
+from understudy.training.oom import naming_memory
 from understudy.training.processes.distributed import LostProcess, talking
+from understudy.training.ran_out import ran_out
 from understudy.training.run import execute
 
 Settings = Callable[..., dict[str, Any]]

@@ -53,7 +53,7 @@ def main() -> None:
     except LostProcess as lost:
         sys.exit(_complain(str(lost), 1, lost, of_all=True))
     except (MemoryError, RuntimeError) as error:
-        from understudy.training.oom import ran_out
+        from understudy.training.ran_out import ran_out
 
         if not ran_out(error):
             raise

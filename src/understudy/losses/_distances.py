@@ -86,8 +86,8 @@ def _pulled(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """(n, d) gradient Σ_j W_ij (x_i − y_j).
 
     In float32 on a CPU, at half the cost; elsewhere TF32 may be on. Centred, so that little cancels, but for
-    the weights 1/d of rows that nearly coincide: in float32 the gradient of two unit vectors 1e-4 apart is
-    right to three digits, 1e-6 apart to one.
+    the weights 1/d of rows that nearly coincide: the gradient of two unit vectors 1e-4 apart keeps three
+    digits, 1e-6 apart one.
     """
     if x.device.type == "cpu":
         exact_weights, exact_x, exact_y = weights, x, y

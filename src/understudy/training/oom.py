@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-import torch
-
 from understudy.config import RunConfig
 from understudy.data.decoding import decode_all
 from understudy.data.lines import Lines
@@ -19,6 +17,7 @@ from understudy.teachers.cached import CachedTeacher
 from understudy.training.capture import CapturedStep
 from understudy.training.loop import Loop
 from understudy.training.measuring import measure
+from understudy.training.ran_out import ran_out
 from understudy.training.task import Task
 
 # The functions whose frames tell what was going on; of several the innermost counts.
@@ -33,7 +32,6 @@ _PARTS = {
     Lines.to.__code__: "images",
     decode_all.__code__: "decoding",
 }
-_WORDS = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
 
 
 @contextlib.contextmanager
@@ -66,18 +64,6 @@ def naming_memory(config: RunConfig, out: Path) -> Iterator[None]:
         for one in _chain(error):
             traceback.clear_frames(one.__traceback__)
         raise UserError(sentence) from None
-
-
-def ran_out(error: BaseException) -> bool:
-    """Whether an error says that the memory of the computer or of a GPU ran out.
-
-    Example:
-        >>> ran_out(MemoryError()), ran_out(RuntimeError("CUDA out of memory.")), ran_out(RuntimeError())
-        (True, True, False)
-    """
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)
 
 
 def _sentence(error: BaseException, config: RunConfig, out: Path) -> str | None:

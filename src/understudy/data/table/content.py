@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,20 +54,14 @@ def content_hashes(dataset: Dataset, rows: Iterable[int]) -> list[str]:
 
 def file_states(dataset: Dataset, rows: Iterable[int]) -> np.ndarray:
     """(n, 2) int64: size and time of change (in ns) of each image's file; -1 where it has none."""
+    rows = list(rows)
 
-    def of(some: tuple[int, ...]) -> list[tuple[int, int]]:
-        return [state(dataset.manifest.path(row)) for row in some]
+    def some(start: int) -> list[tuple[int, int]]:
+        return [state(dataset.manifest.path(row)) for row in rows[start : start + _AT_ONCE]]
 
     with ThreadPoolExecutor(_ASKING) as pool:  # a disk behind a network answers many at once
-        states = list(chain.from_iterable(pool.map(of, _batched(rows, _AT_ONCE))))
+        states = list(chain.from_iterable(pool.map(some, range(0, len(rows), _AT_ONCE))))
     return np.array(states, dtype=np.int64).reshape(-1, 2)
-
-
-def _batched(rows: Iterable[int], size: int) -> Iterator[tuple[int, ...]]:
-    """As `itertools` has it from Python 3.12 on."""
-    ahead = iter(rows)
-    while batch := tuple(islice(ahead, size)):
-        yield batch
 
 
 def refuse_changed(table: Table, dataset: Dataset, rows: np.ndarray, numbers: np.ndarray) -> None:

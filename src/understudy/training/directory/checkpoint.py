@@ -16,7 +16,7 @@ import torch
 
 from understudy.errors import UserError
 from understudy.files import atomic_file
-from understudy.training.oom import ran_out
+from understudy.training.ran_out import ran_out
 
 _PATTERN = "step-*.pt"
 

@@ -15,6 +15,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from understudy.data.samplers.base import share as _edges
 from understudy.errors import UserError
+from understudy.training.ran_out import ran_out
 
 T = TypeVar("T")
 
@@ -265,8 +266,6 @@ def talking() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        from understudy.training.oom import ran_out  # which knows the loop, and that knows this
-
         if ran_out(error):  # libraries of messages say so in their own words
             raise
         raise LostProcess(
