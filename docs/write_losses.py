@@ -44,13 +44,10 @@ ALPHA = """
 α at which the teacher's choice of the first of a list has, on average, the share `target_entropy` of the
 entropy of a blind choice (`understudy.losses.alpha_from_teacher`; the same α scores the student). A share
 near 0 asks which candidate is nearest, one near 1 asks for all distances alike. The share means the same
-for another β and for a teacher of another scale. For the packaged teacher and batches of 128 with four
-images of a class, the paper's α = β = 3 is a share of 0.88 in lists of 4, 0.76 in lists of 8 and 0.57 over
-the whole batch; the published code's α = 12.25, β = 4 in lists of 4 is 0.74. In short lists the default
-asks for a far larger α, so the loss is multiplied by 9/(α·β): its pull on the distances, and the weight
-that suits it, stay what they are at α = β = 3. It takes 1 to 2 ms of a processor
-core for batches of 128. On the typefaces the default, 0.5, did as well as a tuned α with β = 3
-and [worse with β = 1](typefaces.md#must-α-be-tuned).
+for another β and for a teacher of another scale. In short lists the default asks for a far larger α than
+the paper's, so the loss is multiplied by 9/(α·β): its pull on the distances, and the weight that suits it,
+stay what they are at α = β = 3. On the typefaces the default, 0.5, did as well as a tuned α with β = 3 and
+[worse with β = 1](typefaces.md#must-α-be-tuned).
 """
 
 SUPERVISED = """
